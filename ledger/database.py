@@ -1,0 +1,108 @@
+"""Opening the ledger's database: SQLite (embedded) or PostgreSQL, and its transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+
+Clock = Callable[[], int]  # UTC integer microseconds
+Random = Callable[[int], bytes]  # cryptographic bytes
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # durable before 202
+    "PRAGMA busy_timeout = 15000",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",  # freed pages are overwritten, not left to be found
+    "PRAGMA temp_store = MEMORY",  # no temporary files with rows in them
+    "PRAGMA journal_size_limit = 67108864",
+)
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for `url` (`sqlite:///...` or `postgresql+psycopg://...`) with Lacuna's settings.
+
+    On SQLite a transaction opened for writing begins IMMEDIATE, so that two writers queue instead of failing midway.
+    """
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = create_engine(url, pool_size=16, max_overflow=32)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    options = "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c timezone=UTC"
+    return create_engine(
+        url, pool_size=16, max_overflow=16, pool_pre_ping=True, connect_args={"options": options, "connect_timeout": 5}
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    for pragma in _SQLITE_PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("lacuna_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One open transaction: its session, its time (UTC microseconds) and a source of random bytes."""
+
+    session: Session
+    now: int
+    random: Random
+
+    def new_id(self) -> str:
+        """Return a random id of 128 bits in hexadecimal."""
+        return self.random(16).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The database with the clock and the randomness that its transactions use."""
+
+    engine: Engine
+    clock: Clock
+    random: Random
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """Open a transaction that writes; it commits on leaving and rolls back on any error."""
+        with self.engine.connect().execution_options(lacuna_write=True) as connection, Session(
+            connection, expire_on_commit=False, autoflush=True
+        ) as session, session.begin():
+            yield Transaction(session, self.clock(), self.random)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Open a transaction that only reads. Rows stay usable after it; nothing is written."""
+        with self.engine.connect() as connection, Session(connection, expire_on_commit=False, autoflush=False) as session:
+            try:
+                yield Transaction(session, self.clock(), self.random)
+            finally:
+                session.rollback()
+
+    def checkpoint(self) -> bool:
+        """Write SQLite's log back into the database and cut it to nothing. True when no reader was in the way.
+
+        Until this has succeeded, deleted rows can still be read in the log file. Other databases answer True.
+        """
+        if not self.is_sqlite:
+            return True
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            return bool(busy == 0)

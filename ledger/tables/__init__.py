@@ -1,0 +1,43 @@
+"""Every table of the ledger, as SQLAlchemy sees it.
+
+The migrations create the tables; a test proves that they and these files agree.
+Conventions: ids are random (never an identity), times are UTC integer microseconds, every row names its tenant.
+The database holds only random ids, keyed hashes (HMACs) and class indices: no identifier, no record, no weight.
+"""
+
+from ledger.tables.base import Base
+from ledger.tables.data import Change, Cohort, Record, RecordShard, Subject, SubjectAlias, Upload
+from ledger.tables.evidence import Event, Leaf
+from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
+from ledger.tables.requests import Certificate, ForgetRequest, Hold, RequestModel, Suppression, WebhookDelivery
+from ledger.tables.tenants import ApiKey, IdempotencyEntry, Tenant
+from ledger.tables.work import Job, StoredObject
+
+__all__ = [
+    "ApiKey",
+    "Base",
+    "Certificate",
+    "Change",
+    "Cohort",
+    "Event",
+    "FeatureShard",
+    "ForgetRequest",
+    "Hold",
+    "IdempotencyEntry",
+    "Job",
+    "Leaf",
+    "Lease",
+    "Model",
+    "ModelCohort",
+    "ModelVersion",
+    "Record",
+    "RecordShard",
+    "RequestModel",
+    "StoredObject",
+    "Subject",
+    "SubjectAlias",
+    "Suppression",
+    "Tenant",
+    "Upload",
+    "WebhookDelivery",
+]

@@ -1,0 +1,131 @@
+"""What was given to us: cohorts, uploads, subjects, records, and the sequence of changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ledger.tables.base import Base, Id, Micros
+
+
+class Cohort(Base):
+    """A set of records: `core` (public, never forgotten) or `user` (forgettable)."""
+
+    __tablename__ = "cohorts"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        CheckConstraint("kind IN ('core', 'user')", name="kind"),
+    )
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(8))
+    shape: Mapped[list[Any]]
+    dtype: Mapped[str] = mapped_column(String(16))
+    class_names: Mapped[list[Any]]
+    retention_days: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[int] = mapped_column(Micros)
+
+
+class Upload(Base):
+    """Records that arrived together: `receiving -> stored -> added`, or `failed`.
+
+    Stored records can be forgotten; `added_seq` is the change from which versions fold them in.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (Index(None, "cohort_id", "state"),)
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"))
+    state: Mapped[str] = mapped_column(String(16))
+    records: Mapped[int] = mapped_column(BigInteger, default=0)
+    stored_seq: Mapped[int | None] = mapped_column(BigInteger)
+    added_seq: Mapped[int | None] = mapped_column(BigInteger)
+    lease_until: Mapped[int] = mapped_column(Micros)
+    created_at: Mapped[int] = mapped_column(Micros)
+
+
+class Subject(Base):
+    """A person, known here only by a random id."""
+
+    __tablename__ = "subjects"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    created_at: Mapped[int] = mapped_column(Micros)
+
+
+class SubjectAlias(Base):
+    """One way to name a subject: the HMAC of an identifier in its raw or hashed form."""
+
+    __tablename__ = "subject_aliases"
+    __table_args__ = (Index(None, "subject_id"),)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    type: Mapped[str] = mapped_column(String(64), primary_key=True)
+    format: Mapped[str] = mapped_column(String(16), primary_key=True)
+    hmac: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    subject_id: Mapped[str] = mapped_column(ForeignKey("subjects.id"))
+
+
+class RecordShard(Base):
+    """An object of the record store that holds up to a fixed number of one upload's records."""
+
+    __tablename__ = "record_shards"
+    __table_args__ = (Index(None, "upload_id"), Index(None, "cohort_id"))
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"))
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
+    object_name: Mapped[str] = mapped_column(String(64))
+
+
+class Record(Base):
+    """One record's place. The row is deleted, not flagged, once the record is forgotten."""
+
+    __tablename__ = "records"
+    __table_args__ = (
+        Index(None, "shard_id"),
+        Index(None, "subject_id"),
+        Index(None, "cohort_id", "record_key"),
+        Index(
+            "ix_records_removed",
+            "tenant_id",
+            "removed_seq",
+            sqlite_where=text("removed_seq IS NOT NULL"),
+            postgresql_where=text("removed_seq IS NOT NULL"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # random, 63 bits
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"))
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
+    subject_id: Mapped[str | None] = mapped_column(ForeignKey("subjects.id"))
+    shard_id: Mapped[str] = mapped_column(ForeignKey("record_shards.id"))
+    record_key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    class_index: Mapped[int] = mapped_column(Integer)
+    removed_seq: Mapped[int | None] = mapped_column(BigInteger)
+    request_id: Mapped[str | None] = mapped_column(ForeignKey("forget_requests.id"))
+
+
+class Change(Base):
+    """The sequence that versions fold: records stored, added, removed, corrected."""
+
+    __tablename__ = "changes"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    upload_id: Mapped[str | None] = mapped_column(ForeignKey("uploads.id"))
+    request_id: Mapped[str | None] = mapped_column(ForeignKey("forget_requests.id"))
+    created_at: Mapped[int] = mapped_column(Micros)

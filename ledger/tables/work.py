@@ -1,0 +1,73 @@
+"""What is to be done and what lies in the stores: jobs and objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ledger.tables.base import Base, Micros
+
+
+class Job(Base):
+    """Work to be done. The row is the truth; any message about it is only a nudge.
+
+    At most one running job holds a `lock_key`. Every claim raises `fence`; publishing checks it.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(
+            "ix_jobs_open",
+            "priority",
+            "id",
+            sqlite_where=text("state IN ('ready', 'running')"),
+            postgresql_where=text("state IN ('ready', 'running')"),
+        ),
+        Index(
+            "uq_jobs_one_running_per_lock",
+            "lock_key",
+            unique=True,
+            sqlite_where=text("state = 'running'"),
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    kind: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16))  # ready | running | done | failed
+    priority: Mapped[int] = mapped_column(Integer)
+    lock_key: Mapped[str] = mapped_column(String(64))
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id"))
+    upload_id: Mapped[str | None] = mapped_column(ForeignKey("uploads.id"))
+    not_before: Mapped[int] = mapped_column(Micros)
+    lease_until: Mapped[int | None] = mapped_column(Micros)
+    worker: Mapped[str | None] = mapped_column(String(64))
+    fence: Mapped[int] = mapped_column(Integer, default=0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    progress: Mapped[float] = mapped_column(Float, default=0.0)
+    note: Mapped[str | None] = mapped_column(Text)
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(Micros)
+    started_at: Mapped[int | None] = mapped_column(Micros)
+    finished_at: Mapped[int | None] = mapped_column(Micros)
+
+
+class StoredObject(Base):
+    """An object of the store: `pending` while its writer works, `live`, or `doomed` (to be deleted).
+
+    The row is written before the object, so that a crash leaves nothing that nobody knows about.
+    """
+
+    __tablename__ = "objects"
+    __table_args__ = (Index(None, "state"), Index(None, "owner"))
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(8))
+    owner: Mapped[str] = mapped_column(String(64))  # "job:<id>:<fence>" or "upload:<id>" while pending
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    sha256: Mapped[str | None] = mapped_column(String(64))  # of the encrypted bytes
+    created_at: Mapped[int] = mapped_column(Micros)
