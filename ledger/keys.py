@@ -1,0 +1,157 @@
+"""The keys of one installation, kept in files outside the database.
+
+`master.key` closes the data keys of stored objects. `signing.key` signs certificates.
+Whoever loses the first loses every stored object; whoever copies both can read and sign everything.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from ledger.errors import KeyUnavailable
+from ledger.objects import fsync_directory
+
+MASTER = "master.key"
+SIGNING = "signing.key"
+KEY_SIZE = 32  # bytes, of the master key and of every data key
+NONCE_SIZE = 12
+TAG_SIZE = 16
+WRAPPED_SIZE = NONCE_SIZE + KEY_SIZE + TAG_SIZE  # of a wrapped data key of KEY_SIZE bytes
+
+RandomBytes = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, repr=False)
+class KeyRing:
+    """Wraps data keys and signs messages. Immutable, safe to share between threads."""
+
+    _wrapping: AESGCM = field(compare=False)
+    _signing: Ed25519PrivateKey = field(compare=False)
+    _random: RandomBytes = field(compare=False)
+
+    @classmethod
+    def open(cls, directory: Path, *, random: RandomBytes) -> "KeyRing":
+        """Read the keys in `directory`, making directory (0700) and keys (0600) on first use.
+
+        Any number of processes may open a new directory at the same moment: all get the same keys.
+        Raises KeyUnavailable: unreadable, damaged, readable by every user, or the master key alone is lost.
+        """
+        try:
+            if not directory.is_dir():
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                fsync_directory(directory.parent)
+            # The master key is always made first, so a signing key alone means that the master key was lost.
+            # Looking for the signing key first keeps this true while another process makes both.
+            signing_exists = (directory / SIGNING).exists()
+            if signing_exists and not (directory / MASTER).exists():
+                raise KeyUnavailable(f"{directory / MASTER} is missing although {SIGNING} is there")
+            master = _read_or_make(directory / MASTER, lambda: random(KEY_SIZE))
+            pem = _read_or_make(directory / SIGNING, lambda: _new_signing_key(random))
+        except OSError as problem:
+            raise KeyUnavailable(f"{directory}: {problem.strerror}") from problem
+        if len(master) != KEY_SIZE:
+            raise KeyUnavailable(f"{directory / MASTER} holds {len(master)} bytes instead of {KEY_SIZE}")
+        wrapping = HKDF(algorithm=hashes.SHA256(), length=KEY_SIZE, salt=None, info=b"lacuna/wrap/1").derive(master)
+        return cls(AESGCM(wrapping), _load_signing_key(directory / SIGNING, pem), random)
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        """Close a data key (AES-256-GCM, `context` as associated data): nonce, ciphertext, tag.
+
+        Nonces are 96 random bits, so one master key may wrap 2^32 data keys (NIST SP 800-38D, section 8.3).
+        """
+        nonce = self._random(NONCE_SIZE)
+        return nonce + self._wrapping.encrypt(nonce, key, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Open what `wrap` closed with the same context.
+
+        Raises KeyUnavailable: changed bytes, another context or another master key; which one cannot be told.
+        """
+        nonce, closed = wrapped[:NONCE_SIZE], wrapped[NONCE_SIZE:]
+        if len(closed) < TAG_SIZE:
+            raise KeyUnavailable(f"a wrapped data key of {len(wrapped)} bytes is too short")
+        try:
+            return self._wrapping.decrypt(nonce, closed, context)
+        except InvalidTag:
+            raise KeyUnavailable(
+                "a wrapped data key was changed, belongs to another owner or to another master key"
+            ) from None
+
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519 signature of the message, 64 bytes."""
+        return self._signing.sign(message)
+
+    def public_key_pem(self) -> str:
+        """The public half of the signing key, as PEM (SubjectPublicKeyInfo)."""
+        pem = self._signing.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return pem.decode("ascii")
+
+    def key_id(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the public key in DER.
+
+        Outsiders get the same from `openssl pkey -pubin -in key.pem -outform der | sha256sum`.
+        """
+        der = self._signing.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return hashlib.sha256(der).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return f"KeyRing(key_id={self.key_id()!r})"
+
+
+def _new_signing_key(random: RandomBytes) -> bytes:
+    return Ed25519PrivateKey.from_private_bytes(random(KEY_SIZE)).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _load_signing_key(path: Path, pem: bytes) -> Ed25519PrivateKey:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as problem:
+        raise KeyUnavailable(f"{path} holds no unencrypted private key in PEM") from problem
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyUnavailable(f"{path} holds a key that is not Ed25519")
+    return key
+
+
+def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
+    """The content of `path`; a missing file is first made, by exactly one of the processes that try.
+
+    Each writes a complete file under a name of its own, then links it to the final name. Linking fails if that name
+    is taken, so the first wins, and no reader ever sees half a file.
+    """
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(make())
+                file.flush()
+                os.fsync(file.fileno())
+            # Another process was faster, and may already have swept this draft away.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    # Also when another process made the file: it may not have come to this line yet.
+    fsync_directory(path.parent)
+    for leftover in path.parent.glob(f".{path.name}.*.draft"):  # of a crash; useless once the final file exists
+        leftover.unlink(missing_ok=True)
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
+            raise KeyUnavailable(f"{path} is open to every user of this machine (chmod 600)")
+        return file.read()

@@ -1,0 +1,255 @@
+"""Where objects live: bytes under random names, written whole or not at all.
+
+A name says nothing about the content, and every object has one owner. Two equal contents are two objects,
+so deleting one never takes the other away.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ledger.errors import InvalidIdentifier, ObjectMissing, StoreFailed, StoreFull, StoreReadOnly
+
+_NAME = re.compile(r"[0-9a-f]{32,64}")
+_FOLDER = re.compile(r"[0-9a-f]{2}")
+_INCOMING = "incoming"  # unfinished objects; never two hex digits, so it is no fan-out folder
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was stored: size in bytes and SHA-256 (64 hex digits) of the stored, that is encrypted, bytes."""
+
+    size: int
+    sha256: str
+
+
+def new_name(random: Callable[[int], bytes]) -> str:
+    """A fresh object name: 128 random bits as 32 hex digits."""
+    return random(16).hex()
+
+
+class ObjectStore(Protocol):
+    """Named bytes. Names are 32 to 64 lower-case hex digits; anything else raises InvalidIdentifier."""
+
+    def write(self, name: str, parts: Iterable[bytes]) -> Written:
+        """Store the joined parts, durable on return. An object of that name is replaced in one step.
+
+        On any failure nothing of the new object remains. Raises StoreFull, StoreReadOnly, StoreFailed.
+        """
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The whole object. Raises ObjectMissing, StoreFailed."""
+        ...
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`; fewer where the object ends. Raises ObjectMissing, StoreFailed."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Length in bytes. Raises ObjectMissing, StoreFailed."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove the object, durable on return. Deleting what is not there is no error. Raises StoreFailed."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether the object is there. Raises StoreFailed when that cannot be known."""
+        ...
+
+    def names(self) -> Iterator[str]:
+        """Every object's name, sorted. Unfinished writes are not among them."""
+        ...
+
+
+class LocalObjectStore:
+    """An `ObjectStore` in a folder of the local disk: `root/ab/cd/abcd...`. Files 0600, folders 0700.
+
+    Any number of threads and processes may share a root.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._incoming = root / _INCOMING
+
+    def write(self, name: str, parts: Iterable[bytes]) -> Written:
+        """See ObjectStore. The parts are consumed one by one; memory holds one at a time."""
+        path = self._path(name)
+        with _facts():
+            descriptor, draft = self._begin()
+            try:
+                digest, size = hashlib.sha256(), 0
+                with os.fdopen(descriptor, "wb") as file:
+                    for part in parts:
+                        file.write(part)
+                        digest.update(part)
+                        size += len(part)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self._make_folder(path.parent)
+                    # Renamed before the lock ends with the file, so no sweep can come in between.
+                    draft.rename(path)
+                fsync_directory(path.parent)
+            finally:
+                draft.unlink(missing_ok=True)
+        return Written(size, digest.hexdigest())
+
+    def read(self, name: str) -> bytes:
+        """See ObjectStore."""
+        with self._open(name) as descriptor:
+            return _pread(descriptor, 0, os.fstat(descriptor).st_size)
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """See ObjectStore. Memory is bounded by the file, whatever `length` claims."""
+        if offset < 0 or length < 0:
+            raise ValueError("offset and length count bytes and must not be negative")
+        with self._open(name) as descriptor:
+            return _pread(descriptor, offset, min(length, max(os.fstat(descriptor).st_size - offset, 0)))
+
+    def size(self, name: str) -> int:
+        """See ObjectStore."""
+        with self._open(name) as descriptor:
+            return os.fstat(descriptor).st_size
+
+    def delete(self, name: str) -> None:
+        """See ObjectStore."""
+        path = self._path(name)
+        with _facts():
+            path.unlink(missing_ok=True)
+            # Also when the file was gone: a process that died after unlink may not have come to this line.
+            if path.parent.is_dir():
+                fsync_directory(path.parent)
+
+    def exists(self, name: str) -> bool:
+        """See ObjectStore."""
+        try:
+            self.size(name)
+        except ObjectMissing:
+            return False
+        return True
+
+    def names(self) -> Iterator[str]:
+        """See ObjectStore."""
+        with _facts():
+            for outer in _folders(self._root):
+                for inner in _folders(outer):
+                    for path in sorted(inner.iterdir()):
+                        if _NAME.fullmatch(path.name) and self._path(path.name) == path:
+                            yield path.name
+
+    def sweep_temporary(self) -> int:
+        """Remove what crashed writers left behind; returns how many files. Writes in progress are spared."""
+        removed = 0
+        with _facts():
+            for draft in sorted(self._incoming.iterdir()) if self._incoming.is_dir() else ():
+                removed += _remove_if_abandoned(draft)
+            if removed:
+                fsync_directory(self._incoming)
+        return removed
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise InvalidIdentifier("object name", "it is not 32 to 64 lower-case hex digits")
+        return self._root / name[:2] / name[2:4] / name
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder of the store with its parents, each durable in its own parent."""
+        if folder.is_dir():
+            return
+        if folder != self._root:
+            self._make_folder(folder.parent)
+        folder.mkdir(mode=0o700, parents=folder == self._root, exist_ok=True)
+        fsync_directory(folder.parent)
+
+    def _begin(self) -> tuple[int, Path]:
+        """A new, locked, empty file. The lock tells a sweep that its writer lives; it ends with the process."""
+        self._make_folder(self._incoming)
+        while True:
+            descriptor, path = tempfile.mkstemp(dir=self._incoming)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.fstat(descriptor).st_nlink:
+                    return descriptor, Path(path)
+            except BaseException:
+                os.close(descriptor)
+                Path(path).unlink(missing_ok=True)
+                raise
+            os.close(descriptor)  # a sweep came between making and locking: start again
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[int]:
+        path = self._path(name)
+        with _facts():
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError as problem:
+                raise ObjectMissing(name) from problem
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make created, renamed and removed names in `directory` survive a power cut. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _folders(parent: Path) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.iterdir() if _FOLDER.fullmatch(path.name))
+
+
+def _remove_if_abandoned(draft: Path) -> bool:
+    try:
+        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False  # finished meanwhile
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False  # its writer lives
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _pread(descriptor: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes; one system call may return fewer than asked for (2 GiB on Linux)."""
+    parts = []
+    while length > 0 and (part := os.pread(descriptor, length, offset)):
+        parts.append(part)
+        offset += len(part)
+        length -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@contextmanager
+def _facts() -> Iterator[None]:
+    """Turn the operating system's errors into the ledger's."""
+    try:
+        yield
+    except OSError as problem:
+        why = f"{problem.strerror} ({errno.errorcode.get(problem.errno or 0, 'no error number')})"
+        if problem.errno in _FULL:
+            raise StoreFull(why) from problem
+        if problem.errno in _READ_ONLY:
+            raise StoreReadOnly(why) from problem
+        raise StoreFailed(why) from problem
