@@ -16,7 +16,8 @@ import pytest
 import valkey
 from sqlalchemy import create_engine, make_url, text
 
-from support.postgres import admin_connection, temporary_database
+import support.postgres
+from support.postgres import admin_connection, start_postgres, temporary_database
 from support.processes import ServerStartError, server_folder, start_guarded
 from support.waiting import wait_until
 
@@ -75,6 +76,18 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing() -> None:
     assert not folder.exists()
 
 
+def test_postgres_runs_from_a_copy_where_its_account_cannot_enter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(support.postgres, "_can_run", lambda program, account: False)  # like a venv below mode 700
+    server, url = start_postgres()
+    try:
+        assert (server.folder / "wheel").is_dir()
+        with admin_connection(url) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        server.stop()
+    assert not server.folder.exists()
+
+
 KILLED_TESTS = """
 import time
 from support.{module} import start_{module}
@@ -89,7 +102,7 @@ time.sleep(600)
 def test_a_server_ends_with_killed_tests(module: str, how: signal.Signals) -> None:
     tests = subprocess.Popen(
         [sys.executable, "-c", KILLED_TESTS.format(module=module)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

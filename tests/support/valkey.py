@@ -27,7 +27,8 @@ def start_valkey() -> tuple[GuardedServer, str]:
 
 
 def _start_on(port: int) -> tuple[GuardedServer, str]:
-    folder, password = server_folder("lacuna-valkey-", None), secrets.token_hex(32)
+    program, password = _program(), secrets.token_hex(32)
+    folder = server_folder("lacuna-valkey-", None)
     settings = folder / "valkey.conf"
     settings.touch(mode=0o600)
     settings.write_text(
@@ -35,7 +36,7 @@ def _start_on(port: int) -> tuple[GuardedServer, str]:
     )
     log = folder / "server.log"
     server = start_guarded(
-        [str(_program()), str(settings)],
+        [str(program), str(settings)],
         folder,
         account=None,
         ready=lambda: "Ready to accept connections" in tail(log),
