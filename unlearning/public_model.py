@@ -1,0 +1,169 @@
+"""Everything public of a model: core network, input spec, feature map, quantization. Made from core data only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from unlearning.architectures import CoreNetwork, build_network
+from unlearning.core_training import EPOCHS, silent, train_core
+from unlearning.errors import CorruptArtifact, OutOfRange, ShapeMismatch, UnlearningError
+from unlearning.extraction import PADDED_BATCH, extract_padded, is_row_invariant
+from unlearning.feature_maps import FeatureMap, fit_feature_map, restore_feature_map
+from unlearning.input_spec import InputSpec, fit_input_spec
+from unlearning.model_artifact import ModelParts, content_digest, decode, encode
+from unlearning.quantization import DEFAULT_CAPACITY, QuantizationPlan, plan_quantization
+from unlearning.rows import QuantizedRows
+
+DEFAULT_ALPHA = 5.0
+"""Target of the true class (dissertation, ch. 6)."""
+SELF_CHECK_SEED = 20
+"""Seeds the random inputs of the row-invariance check on loading; any value will do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PublicModel:
+    """The public parts, and the batch shape found safe on this machine (not part of the bytes or the digest)."""
+
+    network: CoreNetwork
+    architecture: str
+    input_spec: InputSpec
+    feature_map: FeatureMap
+    plan: QuantizationPlan
+    extraction_batch: int = 1
+
+    @property
+    def width(self) -> int:
+        """d, the bias column included."""
+        return self.feature_map.width
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return self.plan.classes
+
+    def extract(self, x: npt.NDArray[np.generic], labels: npt.NDArray[np.integer]) -> QuantizedRows:
+        """Return the integers of raw records x (n, *shape) with labels (n,) in 0 to C - 1.
+
+        A record's integers depend neither on its neighbours nor on its row.
+        Raises ShapeMismatch, NonFinite: as `InputSpec.prepare`; OutOfRange: a label.
+        """
+        if labels.shape != (x.shape[0],):
+            raise ShapeMismatch("labels", labels.shape, (x.shape[0],))
+        if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            raise OutOfRange("label", (int(labels.min()), int(labels.max())), f"0 to {self.classes - 1}")
+        inputs = self.input_spec.prepare(x)
+        if not inputs.shape[0]:
+            return QuantizedRows.empty(self.width, self.classes)
+        phi, logits = extract_padded(self.network, self.feature_map, inputs, self.extraction_batch)
+        return QuantizedRows(
+            self.plan.quantize_phi(phi), self.plan.quantize_core_output(logits), labels.astype(np.int32)
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return a safetensors file."""
+        return encode(self._parts())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the content, in hex. Everything in it is public."""
+        return content_digest(self._parts())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "PublicModel":
+        """Read `to_bytes` back and measure the batch shape anew.
+
+        Raises CorruptArtifact: truncated, changed, or parts that do not fit together.
+        """
+        parts = decode(data)
+        try:
+            spec = InputSpec.from_json(str(parts.config["input_spec"]))
+            fields = parts.config["plan"]
+            if not isinstance(fields, dict):
+                raise CorruptArtifact("public model", "the plan is not an object")
+            plan = QuantizationPlan(**{str(name): int(value) for name, value in fields.items()})
+            network = build_network(str(parts.config["architecture"]), spec.shape, spec.classes, torch.Generator())
+            network.load_state_dict(select(parts.tensors, "network."))
+            network.eval()
+            feature_map = restore_feature_map(str(parts.config["feature_map"]), select(parts.tensors, "map."))
+            return assemble(network, str(parts.config["architecture"]), spec, feature_map, plan)
+        except CorruptArtifact:
+            raise
+        except (UnlearningError, RuntimeError, KeyError, TypeError, ValueError) as problem:
+            raise CorruptArtifact("public model", str(problem)) from problem
+
+    def _parts(self) -> ModelParts:
+        config: dict[str, object] = {
+            "architecture": self.architecture,
+            "feature_map": self.feature_map.name,
+            "input_spec": self.input_spec.to_json(),
+            "plan": self.plan.to_fields(),
+        }
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"map.{name}": tensor for name, tensor in self.feature_map.to_tensors().items()}
+        return ModelParts(config, tensors)
+
+
+def select(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors under `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def assemble(
+    network: CoreNetwork, architecture: str, spec: InputSpec, feature_map: FeatureMap, plan: QuantizationPlan
+) -> PublicModel:
+    """Put parts together after one trial pass, and choose the padded batch if rows are invariant under it, else 1.
+
+    Raises ShapeMismatch: parts that do not fit together.
+    """
+    careful = PublicModel(network, architecture, spec, feature_map, plan)
+    trial = torch.zeros(1, *spec.shape)
+    phi, logits = extract_padded(network, feature_map, trial, 1)
+    if phi.shape != (1, feature_map.width) or logits.shape != (1, plan.classes) or plan.classes != spec.classes:
+        raise ShapeMismatch("features, logits, classes", (phi.shape, logits.shape, spec.classes), plan.classes)
+    if not row_invariant(careful, torch.Generator().manual_seed(SELF_CHECK_SEED)):
+        return careful
+    return PublicModel(network, architecture, spec, feature_map, plan, PADDED_BATCH)
+
+
+def row_invariant(model: PublicModel, generator: torch.Generator) -> bool:
+    """Whether the padded batch gives a record the same bits in every row and company, on this machine and threads."""
+    return is_row_invariant(model.network, model.feature_map, model.input_spec.shape, generator)
+
+
+def fit_public_model(
+    x_core: npt.NDArray[np.generic],
+    y_core: npt.NDArray[np.integer],
+    *,
+    class_names: tuple[str, ...],
+    architecture: str,
+    feature_map: str,
+    width: int | None = None,
+    alpha: float = DEFAULT_ALPHA,
+    capacity: int = DEFAULT_CAPACITY,
+    epochs: int = EPOCHS,
+    seed: int,
+    on_progress: Callable[[float], None] = silent,
+) -> PublicModel:
+    """Train the core network and fix every public constant, from core records x_core (n, *shape), labels y_core (n,).
+
+    `width` is for nystrom; the other maps take theirs from the network. `on_progress` gets the fraction done.
+    Raises OutOfRange, ShapeMismatch, NonFinite, UnknownArchitecture, UnknownFeatureMap.
+    """
+    spec = fit_input_spec(x_core, class_names)
+    if y_core.shape != (x_core.shape[0],):
+        raise ShapeMismatch("labels", y_core.shape, (x_core.shape[0],))
+    if not 0 <= int(y_core.min()) <= int(y_core.max()) < spec.classes:
+        raise OutOfRange("label", (int(y_core.min()), int(y_core.max())), f"0 to {spec.classes - 1}")
+    generator = torch.Generator().manual_seed(seed)
+    inputs = spec.prepare(x_core)
+    network = build_network(architecture, spec.shape, spec.classes, generator)
+    labels = torch.from_numpy(y_core.astype(np.int64))
+    train_core(network, inputs, labels, epochs=epochs, generator=generator, on_progress=lambda f: on_progress(0.9 * f))
+    fitted_map = fit_feature_map(feature_map, network, inputs, width=width, generator=generator)
+    phi, logits = extract_padded(network, fitted_map, inputs, PADDED_BATCH)
+    plan = plan_quantization(phi, logits, alpha=alpha, capacity=capacity, classes=spec.classes)
+    model = assemble(network, architecture, spec, fitted_map, plan)
+    on_progress(1.0)
+    return model
