@@ -82,15 +82,20 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
         """Open a transaction that writes; it commits on leaving and rolls back on any error."""
-        with self.engine.connect().execution_options(lacuna_write=True) as connection, Session(
-            connection, expire_on_commit=False, autoflush=True
-        ) as session, session.begin():
+        with (
+            self.engine.connect().execution_options(lacuna_write=True) as connection,
+            Session(connection, expire_on_commit=False, autoflush=True) as session,
+            session.begin(),
+        ):
             yield Transaction(session, self.clock(), self.random)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that only reads. Rows stay usable after it; nothing is written."""
-        with self.engine.connect() as connection, Session(connection, expire_on_commit=False, autoflush=False) as session:
+        with (
+            self.engine.connect() as connection,
+            Session(connection, expire_on_commit=False, autoflush=False) as session,
+        ):
             try:
                 yield Transaction(session, self.clock(), self.random)
             finally:

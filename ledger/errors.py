@@ -10,7 +10,20 @@
     ├── StoreFailed             the disk failed in another way
     │   ├── StoreFull           no room, or over a quota
     │   └── StoreReadOnly       read-only, or no permission
-    └── SignatureInvalid        a signed envelope does not verify
+    ├── SignatureInvalid        a signed envelope does not verify
+    ├── MigrationNeeded         the database's tables are older or newer than this program
+    ├── KeyRefused              an API key is unknown, expired or revoked
+    ├── NotFound                no such cohort, model, version, request, job or certificate
+    ├── NameTaken               a cohort or model of that name exists
+    ├── WrongCohortKind         a core cohort where a user cohort is needed, or the reverse
+    ├── CoreNeverForgotten      a forget request names a core cohort
+    ├── SelectorInvalid         a forget request selects nothing, or in two ways
+    ├── RecordsClash            an upload repeats records that are stored already
+    ├── SubjectSuppressed       an upload brings back somebody who was forgotten
+    ├── UploadClosed            an upload was finished or given up before
+    ├── WrongState              the thing is not in a state in which this can be done
+    ├── LeaseLost               another worker has taken the job over
+    └── PublishConflict         the model moved on while a version was being made
 
 Every message says what happened, why, and what to do. No message contains an identifier, a key or stored content.
 """
@@ -113,3 +126,110 @@ class SignatureInvalid(LedgerError):
             f"The signature does not verify: {why}. Do not trust the content; fetch it and the public key again."
         )
         self.why = why
+
+
+class MigrationNeeded(LedgerError):
+    """The database's tables are not those of this program."""
+
+    def __init__(self, current: str | None, needed: str | None) -> None:
+        super().__init__(
+            f"The database stands at migration {current}, this program needs {needed}. Run `lacuna db upgrade`."
+        )
+
+
+class KeyRefused(LedgerError):
+    """The API key is unknown, expired or revoked; which of these is not said."""
+
+    def __init__(self) -> None:
+        super().__init__("The API key was refused: it is unknown, expired or revoked. Ask an administrator for a key.")
+
+
+class NotFound(LedgerError):
+    """There is no such thing, or it belongs to another tenant; which of these is not said."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"There is no {what} {name!r}. List what there is and use an id from the list.")
+        self.what = what
+
+
+class NameTaken(LedgerError):
+    """The name is in use."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"A {what} named {name!r} exists already. Use that one, or choose another name.")
+
+
+class WrongCohortKind(LedgerError):
+    """The cohort cannot serve for this."""
+
+    def __init__(self, name: str, *, got: str, needed: str) -> None:
+        super().__init__(f"Cohort {name!r} has {got}, but this needs {needed}. Choose another cohort.")
+
+
+class CoreNeverForgotten(LedgerError):
+    """Core cohorts are public and cannot be forgotten."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Cohort {name!r} is a core cohort: its records are public and its weights cannot forget them. "
+            "Leave it out of the request; to stop using it, register a model on another core."
+        )
+
+
+class SelectorInvalid(LedgerError):
+    """The request does not say clearly what to forget."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The request does not say what to forget: {why}. Correct the selector and send it again.")
+
+
+class RecordsClash(LedgerError):
+    """Records of the same subject with the same ids are stored already."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"{count} of these records have the subject and id of a stored record. "
+            "Nothing was stored: leave them out, or forget the old ones first."
+        )
+        self.count = count
+
+
+class SubjectSuppressed(LedgerError):
+    """The upload brings back subjects who were forgotten."""
+
+    def __init__(self, rows: list[int]) -> None:
+        shown = ", ".join(str(row) for row in rows[:20]) + (", ..." if len(rows) > 20 else "")
+        super().__init__(
+            f"{len(rows)} rows belong to subjects who asked to be forgotten (rows {shown}). "
+            "Nothing was stored: leave these rows out."
+        )
+        self.rows = rows
+
+
+class UploadClosed(LedgerError):
+    """The upload was finished, given up or timed out before."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"Upload {upload_id} is closed. Nothing of it was kept unless it had finished; send it anew.")
+
+
+class WrongState(LedgerError):
+    """The thing is in a state in which this cannot be done."""
+
+    def __init__(self, what: str, state: str, needed: str) -> None:
+        super().__init__(f"The {what} is {state}; this can be done only while it is {needed}.")
+        self.state = state
+
+
+class LeaseLost(LedgerError):
+    """The worker's lease on a job ran out, or another worker holds it: whatever it made must not be published."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(f"The lease on job {job_id} is lost; another worker does it, or will. Publish nothing.")
+
+
+class PublishConflict(LedgerError):
+    """The model's applied sequence number is not the one that the new version started from."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"Model {model_id} moved on meanwhile. Start again from its active version.")

@@ -1,0 +1,174 @@
+"""Cohorts and models: what there is to learn from and what has been learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import func, select
+
+from ledger import events, jobs
+from ledger.database import Transaction
+from ledger.errors import NameTaken, NotFound, WrongCohortKind
+from ledger.tables import Base, Cohort, Model, ModelCohort, ModelVersion, Record
+
+T = TypeVar("T", bound=Base)
+
+
+def get_cohort(tx: Transaction, tenant_id: str, cohort_id: str) -> Cohort:
+    """Return a cohort of this tenant. Raises NotFound."""
+    return _get(tx, Cohort, "cohort", tenant_id, cohort_id)
+
+
+def get_model(tx: Transaction, tenant_id: str, model_id: str) -> Model:
+    """Return a model of this tenant. Raises NotFound."""
+    return _get(tx, Model, "model", tenant_id, model_id)
+
+
+def _get(tx: Transaction, table: type[T], what: str, tenant_id: str, row_id: str) -> T:
+    row = tx.session.get(table, row_id)
+    if row is None or getattr(row, "tenant_id", None) != tenant_id:
+        raise NotFound(what, row_id)
+    return row
+
+
+def list_cohorts(tx: Transaction, tenant_id: str) -> Sequence[Cohort]:
+    """Return the tenant's cohorts, oldest first."""
+    query = select(Cohort).where(Cohort.tenant_id == tenant_id).order_by(Cohort.created_at)
+    return tx.session.execute(query).scalars().all()
+
+
+def list_models(tx: Transaction, tenant_id: str) -> Sequence[Model]:
+    """Return the tenant's models, oldest first."""
+    query = select(Model).where(Model.tenant_id == tenant_id).order_by(Model.created_at)
+    return tx.session.execute(query).scalars().all()
+
+
+def create_cohort(
+    tx: Transaction, tenant_id: str, *, name: str, kind: str, shape: list[int], dtype: str, class_names: list[str]
+) -> Cohort:
+    """Add a cohort of `kind` core or user. Raises NameTaken."""
+    taken = select(Cohort.id).where(Cohort.tenant_id == tenant_id, Cohort.name == name)
+    if tx.session.execute(taken).first():
+        raise NameTaken("cohort", name)
+    cohort = Cohort(
+        id=tx.new_id(),
+        tenant_id=tenant_id,
+        name=name,
+        kind=kind,
+        shape=shape,
+        dtype=dtype,
+        class_names=class_names,
+        created_at=tx.now,
+    )
+    tx.session.add(cohort)
+    tx.session.flush()
+    events.append(tx, tenant_id, "cohort.created", cohort.id, cohort_kind=kind)
+    return cohort
+
+
+def count_records(tx: Transaction, cohort_id: str) -> int:
+    """Count a cohort's records, without those that are to be forgotten."""
+    query = select(func.count()).select_from(Record).where(Record.cohort_id == cohort_id, Record.removed_seq.is_(None))
+    return tx.session.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """Everything about a model that is fixed when it is registered. All of it is public.
+
+    alpha: target of the right class. mu: ridge of the mean loss. residual_budget: largest norm of the retained loss's
+    gradient (float error included) at which weights are published. capacity: most records the statistics can hold.
+    """
+
+    name: str
+    core_cohort_id: str
+    user_cohort_ids: tuple[str, ...]
+    evaluation_cohort_id: str | None
+    architecture: str
+    feature_map: str
+    width: int | None
+    alpha: float
+    mu: float
+    residual_budget: float
+    capacity: int
+    epochs: int
+    seed: int
+
+
+def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Model, int]:
+    """Add a model and the job that trains its core. Returns the model and the job's number.
+
+    Raises NotFound, NameTaken, WrongCohortKind.
+    """
+    taken = select(Model.id).where(Model.tenant_id == tenant_id, Model.name == plan.name)
+    if tx.session.execute(taken).first():
+        raise NameTaken("model", plan.name)
+    public = [plan.core_cohort_id] + ([plan.evaluation_cohort_id] if plan.evaluation_cohort_id else [])
+    core = get_cohort(tx, tenant_id, plan.core_cohort_id)
+    for cohort_id, kind in [(i, "core") for i in public] + [(i, "user") for i in plan.user_cohort_ids]:
+        cohort = get_cohort(tx, tenant_id, cohort_id)
+        if cohort.kind != kind:
+            raise WrongCohortKind(cohort.name, got=cohort.kind, needed=kind)
+        same = (cohort.shape, cohort.dtype, cohort.class_names) == (core.shape, core.dtype, core.class_names)
+        if not same:
+            raise WrongCohortKind(cohort.name, got="another shape, type or classes", needed=f"those of {core.name}")
+    model = Model(
+        id=tx.new_id(),
+        tenant_id=tenant_id,
+        name=plan.name,
+        state="training",
+        core_cohort_id=plan.core_cohort_id,
+        evaluation_cohort_id=plan.evaluation_cohort_id,
+        architecture=plan.architecture,
+        feature_map=plan.feature_map,
+        width=plan.width,
+        alpha=plan.alpha,
+        mu=plan.mu,
+        residual_budget=plan.residual_budget,
+        capacity=plan.capacity,
+        epochs=plan.epochs,
+        seed=plan.seed,
+        solver="exact",
+        batch_window_us=0,
+        created_at=tx.now,
+    )
+    tx.session.add(model)
+    tx.session.flush()
+    for cohort_id in dict.fromkeys(plan.user_cohort_ids):
+        tx.session.add(ModelCohort(model_id=model.id, cohort_id=cohort_id))
+    job = jobs.add(tx, tenant_id, jobs.TRAIN_CORE, lock_key=f"public:{model.id}", model_id=model.id)
+    events.append(tx, tenant_id, "model.registered", model.id, core_cohort=plan.core_cohort_id)
+    return model, job.id
+
+
+def user_cohorts(tx: Transaction, model_id: str) -> list[str]:
+    """Return the ids of the cohorts that a model learns from."""
+    return list(tx.session.execute(select(ModelCohort.cohort_id).where(ModelCohort.model_id == model_id)).scalars())
+
+
+def models_over(tx: Transaction, cohort_ids: list[str], *, states: tuple[str, ...] | None = None) -> Sequence[Model]:
+    """Return the models that learn from any of these cohorts, in a fixed order."""
+    over = select(ModelCohort.model_id).where(ModelCohort.cohort_id.in_(cohort_ids))
+    query = select(Model).where(Model.id.in_(over)).order_by(Model.id)
+    if states is not None:
+        query = query.where(Model.state.in_(states))
+    return tx.session.execute(query).scalars().all()
+
+
+def get_version(tx: Transaction, tenant_id: str, model_id: str, number: int) -> ModelVersion:
+    """Return a version of a model of this tenant. Raises NotFound."""
+    get_model(tx, tenant_id, model_id)
+    query = select(ModelVersion).where(ModelVersion.model_id == model_id, ModelVersion.number == number)
+    version = tx.session.execute(query).scalar_one_or_none()
+    if version is None:
+        raise NotFound("version", str(number))
+    return version
+
+
+def list_versions(tx: Transaction, tenant_id: str, model_id: str) -> Sequence[ModelVersion]:
+    """Return a model's versions, newest first. Raises NotFound."""
+    get_model(tx, tenant_id, model_id)
+    query = select(ModelVersion).where(ModelVersion.model_id == model_id).order_by(ModelVersion.number.desc())
+    return tx.session.execute(query).scalars().all()

@@ -1,0 +1,103 @@
+"""Which objects lie in the store, and why.
+
+The row of an object is committed before the object is written (`pending`), becomes `live` in the transaction that
+first refers to it, and `doomed` in the one that last did. So whatever a crash leaves behind has a row that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import delete, or_, select, update
+
+from ledger.database import Database, Transaction
+from ledger.objects import ObjectStore
+from ledger.tables import Job, StoredObject, Upload
+
+
+def write_pending(
+    database: Database, store: ObjectStore, tenant_id: str, kind: str, owner: str, parts: Iterable[bytes]
+) -> str:
+    """Book a new object for `owner`, write it, note its size and digest, and return its random name.
+
+    Raises what the store raises; the row then stays `pending` and the object, if any, is swept later.
+    """
+    with database.begin() as tx:
+        name = tx.new_id()
+        tx.session.add(
+            StoredObject(
+                name=name, tenant_id=tenant_id, kind=kind, state="pending", owner=owner, size=0, created_at=tx.now
+            )
+        )
+    written = store.write(name, parts)
+    with database.begin() as tx:
+        row = tx.session.get_one(StoredObject, name)
+        row.size, row.sha256 = written.size, written.sha256
+    return name
+
+
+def enliven(tx: Transaction, names: Iterable[str]) -> None:
+    """Mark objects live, in the transaction that refers to them."""
+    _set_state(tx, names, "live")
+
+
+def doom(tx: Transaction, names: Iterable[str | None]) -> None:
+    """Mark objects for deletion, in the transaction that stops referring to them."""
+    _set_state(tx, [name for name in names if name is not None], "doomed")
+
+
+def _set_state(tx: Transaction, names: Iterable[str], state: str) -> None:
+    names = list(names)
+    for start in range(0, len(names), 500):
+        tx.session.execute(
+            update(StoredObject).where(StoredObject.name.in_(names[start : start + 500])).values(state=state)
+        )
+
+
+def doom_abandoned(tx: Transaction, tenant_id: str) -> None:
+    """Doom pending objects whose writer is gone: an older fence of a job, a finished job, a dead upload."""
+    pending = tx.session.execute(
+        select(StoredObject.name, StoredObject.owner).where(
+            StoredObject.tenant_id == tenant_id, StoredObject.state == "pending"
+        )
+    ).all()
+    doom(tx, [name for name, owner in pending if not _writer_lives(tx, owner)])
+
+
+def _writer_lives(tx: Transaction, owner: str) -> bool:
+    kind, _, rest = owner.partition(":")
+    if kind == "upload":
+        upload = tx.session.get(Upload, rest)
+        return upload is not None and upload.state == "receiving" and upload.lease_until >= tx.now
+    job_id, _, fence = rest.partition(":")
+    job = tx.session.get(Job, int(job_id))
+    return job is not None and job.state == "running" and job.fence == int(fence) and (job.lease_until or 0) >= tx.now
+
+
+def delete_doomed(database: Database, store: ObjectStore, tenant_id: str) -> int:
+    """Delete every doomed object, see that it is gone, then forget its row. Returns how many were deleted."""
+    with database.read() as tx:
+        query = select(StoredObject.name).where(StoredObject.tenant_id == tenant_id, StoredObject.state == "doomed")
+        names = list(tx.session.execute(query).scalars())
+    for name in names:
+        store.delete(name)
+    gone = [name for name in names if not store.exists(name)]
+    for start in range(0, len(gone), 500):
+        with database.begin() as tx:
+            tx.session.execute(delete(StoredObject).where(StoredObject.name.in_(gone[start : start + 500])))
+    return len(gone)
+
+
+def unfinished(tx: Transaction, tenant_id: str) -> list[str]:
+    """Return the names of objects that are pending or doomed: what a quiet system does not have."""
+    query = select(StoredObject.name).where(
+        StoredObject.tenant_id == tenant_id, or_(StoredObject.state == "pending", StoredObject.state == "doomed")
+    )
+    return list(tx.session.execute(query).scalars())
+
+
+def strangers(database: Database, store: ObjectStore) -> list[str]:
+    """Return objects in the store that no row knows. Always empty, unless somebody else wrote there."""
+    with database.read() as tx:
+        known = set(tx.session.execute(select(StoredObject.name)).scalars())
+    return [name for name in store.names() if name not in known]

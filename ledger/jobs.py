@@ -1,0 +1,187 @@
+"""Jobs: durable work with a lease and a fence.
+
+`ready -> running -> done`, or `failed` after too many attempts (visible, and it can be retried).
+If a worker dies while `running`, its lease runs out and the next claim takes the job over with a higher fence;
+whatever the dead worker still does afterwards is refused, because it holds the lower one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
+
+from ledger.database import Database, Transaction
+from ledger.errors import LeaseLost
+from ledger.tables import Job, Model
+
+TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD = (
+    "train_core",
+    "ingest_model",
+    "ingest_upload",
+    "advance",
+    "purge",
+    "rebuild",
+)
+# Forgetting goes first; bulk work is cut into slices and steps aside for it.
+PRIORITY = {PURGE: 0, ADVANCE: 1, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
+MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker holds until `lease_until`, under fence number `fence`."""
+
+    job_id: int
+    fence: int
+    tenant_id: str
+    kind: str
+    model_id: str | None
+    upload_id: str | None
+    attempts: int
+
+    @property
+    def owner(self) -> str:
+        """The name under which this claim's unfinished objects are booked."""
+        return f"job:{self.job_id}:{self.fence}"
+
+
+def add(
+    tx: Transaction,
+    tenant_id: str,
+    kind: str,
+    *,
+    lock_key: str,
+    model_id: str | None = None,
+    upload_id: str | None = None,
+    not_before: int | None = None,
+) -> Job:
+    """Add a job in the caller's transaction: it exists exactly when the caller's change does."""
+    job = Job(
+        tenant_id=tenant_id,
+        kind=kind,
+        state="ready",
+        priority=PRIORITY[kind],
+        lock_key=lock_key,
+        model_id=model_id,
+        upload_id=upload_id,
+        not_before=tx.now if not_before is None else not_before,
+        created_at=tx.now,
+    )
+    tx.session.add(job)
+    tx.session.flush()
+    return job
+
+
+def add_advance(tx: Transaction, tenant_id: str, model_id: str, *, not_before: int | None = None) -> Job:
+    """Ask for a model to be brought up to the newest change. It waits until the model is ready."""
+    return add(tx, tenant_id, ADVANCE, lock_key=f"advance:{model_id}", model_id=model_id, not_before=not_before)
+
+
+def add_purge(tx: Transaction, tenant_id: str, *, not_before: int | None = None) -> Job:
+    """Ask for everything that a published removal left behind to be destroyed."""
+    return add(tx, tenant_id, PURGE, lock_key=f"purge:{tenant_id}", not_before=not_before)
+
+
+def claim(database: Database, worker: str, *, lease_us: int, kinds: tuple[str, ...] | None = None) -> Claim | None:
+    """Take the most urgent job that can run now, or None.
+
+    A job can run when it is due, no running job holds its lock key, and (for `advance`) its model is ready; a running
+    job whose lease has expired can be taken over. Other ready `advance` and `purge` jobs of the same lock key are
+    absorbed: what they asked for was committed before this claim, so this run does it too.
+    """
+    try:
+        with database.begin() as tx:
+            job = tx.session.execute(_candidates(tx, kinds)).scalars().first()
+            if job is None:
+                return None
+            job.state = "running"
+            job.worker = worker
+            job.fence += 1
+            job.attempts += 1
+            job.lease_until = tx.now + lease_us
+            job.started_at = job.started_at or tx.now
+            tx.session.flush()
+            if job.kind in (ADVANCE, PURGE):
+                _absorb(tx, job)
+            return Claim(job.id, job.fence, job.tenant_id, job.kind, job.model_id, job.upload_id, job.attempts)
+    except IntegrityError:
+        return None  # another worker began a job with the same lock key a moment ago
+
+
+def _candidates(tx: Transaction, kinds: tuple[str, ...] | None) -> Any:
+    rival = aliased(Job)
+    free = ~exists().where(rival.lock_key == Job.lock_key, rival.state == "running")
+    model_ready = exists().where(Model.id == Job.model_id, Model.state == "ready")
+    ready = and_(
+        Job.state == "ready", Job.not_before <= tx.now, free, or_(Job.kind.not_in((ADVANCE, REBUILD)), model_ready)
+    )
+    expired = and_(Job.state == "running", Job.lease_until < tx.now)
+    query = select(Job).where(or_(ready, expired)).order_by(Job.priority, Job.id).limit(1)
+    if kinds is not None:
+        query = query.where(Job.kind.in_(kinds))
+    if tx.session.get_bind().dialect.name == "postgresql":
+        query = query.with_for_update(skip_locked=True, of=Job)
+    return query
+
+
+def _absorb(tx: Transaction, job: Job) -> None:
+    tx.session.execute(
+        update(Job)
+        .where(
+            Job.lock_key == job.lock_key,
+            Job.kind == job.kind,
+            Job.state == "ready",
+            Job.not_before <= tx.now,
+            Job.id != job.id,
+        )
+        .values(state="done", note=f"done by job {job.id}", finished_at=tx.now, progress=1.0)
+    )
+
+
+def check_fence(tx: Transaction, claim: Claim) -> Job:
+    """Return the claimed job's row, locked; raise LeaseLost when the lease has run out or another worker took over."""
+    query = select(Job).where(Job.id == claim.job_id).with_for_update()
+    job = tx.session.execute(query).scalar_one()
+    if job.state != "running" or job.fence != claim.fence or (job.lease_until or 0) < tx.now:
+        raise LeaseLost(claim.job_id)
+    return job
+
+
+def renew(database: Database, claim: Claim, *, lease_us: int) -> None:
+    """Prolong the lease. Raises LeaseLost when it had run out already: what has expired stays expired."""
+    with database.begin() as tx:
+        check_fence(tx, claim).lease_until = tx.now + lease_us
+
+
+def report(database: Database, claim: Claim, progress: float, note: str | None = None) -> None:
+    """Write how far the job is (0 to 1), for people who watch."""
+    with database.begin() as tx:
+        job = check_fence(tx, claim)
+        job.progress = min(max(progress, 0.0), 1.0)
+        job.note = note if note is not None else job.note
+
+
+def finish(tx: Transaction, claim: Claim, result: dict[str, Any] | None = None) -> None:
+    """Mark the job done in the caller's transaction. Raises LeaseLost."""
+    job = check_fence(tx, claim)
+    job.state, job.progress, job.finished_at, job.lease_until = "done", 1.0, tx.now, None
+    job.result, job.error = result, None
+
+
+def put_back(tx: Transaction, claim: Claim, *, not_before: int, error: str | None = None) -> None:
+    """Make the job ready again: a slice is done, or it must wait. Without `error` the attempt does not count."""
+    job = check_fence(tx, claim)
+    job.state, job.not_before, job.lease_until, job.error = "ready", not_before, None, error
+    if error is None:
+        job.attempts = 0
+
+
+def fail(tx: Transaction, claim: Claim, error: str) -> Job:
+    """Mark the job failed for good (until somebody retries it). Raises LeaseLost."""
+    job = check_fence(tx, claim)
+    job.state, job.error, job.finished_at, job.lease_until = "failed", error, tx.now, None
+    return job

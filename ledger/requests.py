@@ -1,0 +1,214 @@
+"""The life of a forget request: accepted -> scrubbing -> published -> purging -> completed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select, update
+
+from ledger import catalog, changes, deadlines, events, jobs, selectors
+from ledger.database import Transaction
+from ledger.errors import NotFound, WrongState
+from ledger.identity import AliasHasher
+from ledger.tables import Cohort, ForgetRequest, Record, RequestModel, SubjectAlias, Suppression
+
+OPEN = ("accepted", "scrubbing", "published", "purging", "failed")
+
+
+def accept(
+    tx: Transaction, tenant_id: str, selector: selectors.Selector, hasher: AliasHasher, *, regulation: str
+) -> ForgetRequest:
+    """Record a request, with the jobs that will serve it, in the caller's transaction. Marks no record.
+
+    Raises SelectorInvalid, NotFound, CoreNeverForgotten, InvalidIdentifier.
+    """
+    stored = selectors.store(tx, tenant_id, selector, hasher)
+    request = ForgetRequest(
+        id=tx.new_id(),
+        tenant_id=tenant_id,
+        state="accepted",
+        selector_kind=selector.kind,
+        selector=stored,
+        high_water=changes.current_sequence(tx, tenant_id),
+        waits_for=[],
+        regulation=regulation,
+        received_at=tx.now,
+        due_at=deadlines.due_at(tx.now, regulation),
+    )
+    tx.session.add(request)
+    tx.session.flush()
+    events.append(
+        tx,
+        tenant_id,
+        "forget.accepted",
+        request.id,
+        selector=request.selector_kind,
+        regulation=regulation,
+        due_at=request.due_at,
+    )
+    models = catalog.models_over(tx, stored["cohorts"], states=("ready",))
+    for model in models:
+        jobs.add_advance(tx, tenant_id, model.id, not_before=tx.now + model.batch_window_us)
+    if not models:
+        jobs.add_purge(tx, tenant_id)
+    return request
+
+
+def get(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
+    """Return a request of this tenant. Raises NotFound."""
+    request = tx.session.get(ForgetRequest, request_id)
+    if request is None or request.tenant_id != tenant_id:
+        raise NotFound("forget request", request_id)
+    return request
+
+
+def list_newest(
+    tx: Transaction, tenant_id: str, *, state: str | None = None, limit: int = 100
+) -> Sequence[ForgetRequest]:
+    """Return the newest requests, at most `limit`."""
+    query = select(ForgetRequest).where(ForgetRequest.tenant_id == tenant_id)
+    if state is not None:
+        query = query.where(ForgetRequest.state == state)
+    query = query.order_by(ForgetRequest.received_at.desc(), ForgetRequest.id).limit(limit)
+    return tx.session.execute(query).scalars().all()
+
+
+def cancel(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
+    """Withdraw a request that nothing has been done about. Raises NotFound, WrongState."""
+    request = get(tx, tenant_id, request_id)
+    if request.state != "accepted":
+        raise WrongState("forget request", request.state, "accepted")
+    request.state, request.selector = "cancelled", None
+    events.append(tx, tenant_id, "forget.cancelled", request.id)
+    return request
+
+
+def resolve_accepted(tx: Transaction, tenant_id: str) -> int:
+    """Turn every accepted request into removals in the sequence of changes, in the order of arrival.
+
+    Safe to run from several workers: the tenant's counter is locked, and a request is resolved once.
+    Returns the newest sequence number.
+    """
+    newest = changes.lock_sequence(tx, tenant_id)
+    query = (
+        select(ForgetRequest)
+        .where(ForgetRequest.tenant_id == tenant_id, ForgetRequest.state == "accepted")
+        .order_by(ForgetRequest.received_at, ForgetRequest.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    for request in tx.session.execute(query).scalars().all():
+        _resolve(tx, request)
+        newest = changes.current_sequence(tx, tenant_id)
+    return newest
+
+
+def _resolve(tx: Transaction, request: ForgetRequest) -> None:
+    condition = selectors.matches(tx, request)
+    fresh = tx.session.execute(
+        select(func.count()).select_from(Record).where(condition, Record.removed_seq.is_(None))
+    ).scalar_one()
+    earlier = tx.session.execute(
+        select(Record.request_id, func.count(), func.max(Record.removed_seq))
+        .where(condition, Record.removed_seq.is_not(None))
+        .group_by(Record.request_id)
+    ).all()
+    if request.selector_kind == "subjects":
+        _suppress(tx, request)
+    request.records = fresh + sum(count for _, count, _ in earlier)
+    if request.records == 0:
+        _complete_without_match(tx, request)
+        return
+    touched = tx.session.execute(select(Record.cohort_id).where(condition).distinct()).scalars().all()
+    request.waits_for = sorted(request_id for request_id, _, _ in earlier)
+    if fresh:
+        request.seq = changes.next_change(tx, request.tenant_id, changes.REMOVED, request_id=request.id)
+        tx.session.execute(
+            update(Record)
+            .where(condition, Record.removed_seq.is_(None))
+            .values(removed_seq=request.seq, request_id=request.id)
+            .execution_options(synchronize_session=False)
+        )
+    else:
+        request.seq = max(seq for _, _, seq in earlier if seq is not None)
+    request.state = "scrubbing"
+    for model in catalog.models_over(tx, list(touched), states=("ready",)):
+        tx.session.add(RequestModel(request_id=request.id, model_id=model.id))
+        if model.applied_seq is None or model.applied_seq < request.seq:
+            jobs.add_advance(tx, request.tenant_id, model.id)  # another model's job may be the one that resolves
+    tx.session.flush()
+    events.append(tx, request.tenant_id, "forget.resolved", request.id, seq=request.seq)
+    _publish_if_passed(tx, request)
+
+
+def _complete_without_match(tx: Transaction, request: ForgetRequest) -> None:
+    request.state, request.outcome, request.completed_at, request.selector = "completed", "no_match", tx.now, None
+    events.append(tx, request.tenant_id, "forget.completed", request.id, outcome="no_match")
+
+
+def _suppress(tx: Transaction, request: ForgetRequest) -> None:
+    """Remember who asked to be forgotten, so that the next upload does not bring them back unasked."""
+    for kind, form, hmac in (request.selector or {})["aliases"]:
+        for alias in _all_forms(tx, request.tenant_id, kind, form, bytes.fromhex(hmac)):
+            if tx.session.get(Suppression, (request.tenant_id, *alias)) is None:
+                tx.session.add(
+                    Suppression(
+                        tenant_id=request.tenant_id,
+                        type=alias[0],
+                        format=alias[1],
+                        hmac=alias[2],
+                        request_id=request.id,
+                        created_at=tx.now,
+                    )
+                )
+                tx.session.flush()
+
+
+def _all_forms(tx: Transaction, tenant_id: str, kind: str, form: str, hmac: bytes) -> list[tuple[str, str, bytes]]:
+    known = tx.session.get(SubjectAlias, (tenant_id, kind, form, hmac))
+    if known is None:
+        return [(kind, form, hmac)]
+    rows = tx.session.execute(select(SubjectAlias).where(SubjectAlias.subject_id == known.subject_id)).scalars()
+    return [(row.type, row.format, row.hmac) for row in rows]
+
+
+def model_passed(tx: Transaction, model_id: str, version_id: str, applied_seq: int) -> None:
+    """Note that a model's new version no longer knows what these requests removed; publish those that are through."""
+    query = (
+        select(RequestModel, ForgetRequest)
+        .join(ForgetRequest, ForgetRequest.id == RequestModel.request_id)
+        .where(RequestModel.model_id == model_id, RequestModel.version_id.is_(None), ForgetRequest.seq <= applied_seq)
+    )
+    for passed, request in tx.session.execute(query).all():
+        passed.version_id = version_id
+        tx.session.flush()
+        _publish_if_passed(tx, request)
+
+
+def release_model(tx: Transaction, model_id: str) -> None:
+    """Let requests go on without a model that has failed before it ever served."""
+    query = (
+        select(RequestModel, ForgetRequest)
+        .join(ForgetRequest, ForgetRequest.id == RequestModel.request_id)
+        .where(RequestModel.model_id == model_id, RequestModel.version_id.is_(None))
+    )
+    for waiting, request in tx.session.execute(query).all():
+        tx.session.delete(waiting)
+        tx.session.flush()
+        _publish_if_passed(tx, request)
+
+
+def _publish_if_passed(tx: Transaction, request: ForgetRequest) -> None:
+    waiting = select(RequestModel.model_id).where(
+        RequestModel.request_id == request.id, RequestModel.version_id.is_(None)
+    )
+    if request.state == "scrubbing" and tx.session.execute(waiting).first() is None:
+        request.state, request.published_at = "published", tx.now
+        events.append(tx, request.tenant_id, "forget.published", request.id)
+        jobs.add_purge(tx, request.tenant_id)
+
+
+def cohort_names(tx: Transaction, tenant_id: str) -> dict[str, str]:
+    """Map the tenant's cohort ids to their names."""
+    query = select(Cohort.id, Cohort.name).where(Cohort.tenant_id == tenant_id)
+    return {row.id: row.name for row in tx.session.execute(query)}

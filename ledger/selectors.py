@@ -1,0 +1,120 @@
+"""What a forget request selects, stored as keyed hashes, and the records that it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, or_, select, true
+
+from ledger.database import Transaction
+from ledger.errors import CoreNeverForgotten, NotFound, SelectorInvalid
+from ledger.identity import AliasHasher
+from ledger.tables import Cohort, ForgetRequest, Record, SubjectAlias, Upload
+
+MOST_NAMED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectName:
+    """One identifier of a person, as the requester gave it: `value` may be raw or a hash of the raw form."""
+
+    type: str
+    format: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """What to forget: exactly one of subjects, record ids, labels or everything, in cohorts (none: all user ones)."""
+
+    subjects: tuple[SubjectName, ...] = ()
+    record_ids: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
+    everything: bool = False
+    cohort_ids: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """Name the one way in which this selects. Raises SelectorInvalid when there is none, or more than one."""
+        ways = {
+            "subjects": self.subjects,
+            "records": self.record_ids,
+            "labels": self.labels,
+            "everything": self.everything,
+        }
+        used = [way for way, value in ways.items() if value]
+        if len(used) != 1:
+            raise SelectorInvalid(
+                f"it needs exactly one of subjects, record_ids, labels, everything, and has {len(used)}"
+            )
+        if max(len(self.subjects), len(self.record_ids), len(self.labels)) > MOST_NAMED:
+            raise SelectorInvalid(f"it names more than {MOST_NAMED} things; send several requests")
+        return used[0]
+
+
+def store(tx: Transaction, tenant_id: str, selector: Selector, hasher: AliasHasher) -> dict[str, Any]:
+    """Return the selector as it is stored: cohort ids, class indices and keyed hashes, no identifier.
+
+    Raises SelectorInvalid, NotFound, CoreNeverForgotten, InvalidIdentifier.
+    """
+    kind = selector.kind
+    cohorts = _scope(tx, tenant_id, selector.cohort_ids)
+    stored: dict[str, Any] = {"cohorts": [cohort.id for cohort in cohorts]}
+    if kind == "subjects":
+        aliases = [hasher.lookup(s.type, s.format, s.value) for s in selector.subjects]
+        stored["aliases"] = [[a.type, a.format, a.hmac.hex()] for a in aliases]
+    elif kind == "records":
+        stored["keys"] = [hasher.record_key(c.id, name).hex() for c in cohorts for name in selector.record_ids]
+    elif kind == "labels":
+        classes = max((len(cohort.class_names) for cohort in cohorts), default=0)
+        wrong = [label for label in selector.labels if not 0 <= label < classes]
+        if wrong:
+            raise SelectorInvalid(f"label {wrong[0]} is not a class index; these cohorts have 0 to {classes - 1}")
+        stored["labels"] = list(selector.labels)
+    return stored
+
+
+def _scope(tx: Transaction, tenant_id: str, cohort_ids: tuple[str, ...]) -> list[Cohort]:
+    query = select(Cohort).where(Cohort.tenant_id == tenant_id).order_by(Cohort.id)
+    known = {cohort.id: cohort for cohort in tx.session.execute(query).scalars()}
+    if not cohort_ids:
+        return [cohort for cohort in known.values() if cohort.kind == "user"]
+    for cohort_id in cohort_ids:
+        if cohort_id not in known:
+            raise NotFound("cohort", cohort_id)
+        if known[cohort_id].kind == "core":
+            raise CoreNeverForgotten(known[cohort_id].name)
+    return [known[cohort_id] for cohort_id in dict.fromkeys(cohort_ids)]
+
+
+def matches(tx: Transaction, request: ForgetRequest) -> ColumnElement[bool]:
+    """Return the condition on `records` that says which ones the request selects: stored before it was accepted."""
+    stored = request.selector or {}
+    before = select(Upload.id).where(
+        Upload.cohort_id.in_(stored["cohorts"]), Upload.stored_seq.is_not(None), Upload.stored_seq <= request.high_water
+    )
+    condition: ColumnElement[bool]
+    if "aliases" in stored:
+        condition = Record.subject_id.in_(_subject_ids(tx, request.tenant_id, stored["aliases"]))
+    elif "keys" in stored:
+        keys = [bytes.fromhex(key) for key in stored["keys"]]
+        condition = or_(false(), *(Record.record_key.in_(keys[i : i + 500]) for i in range(0, len(keys), 500)))
+    elif "labels" in stored:
+        condition = Record.class_index.in_(stored["labels"])
+    else:
+        condition = true()
+    return and_(Record.cohort_id.in_(stored["cohorts"]), Record.upload_id.in_(before), condition)
+
+
+def _subject_ids(tx: Transaction, tenant_id: str, aliases: list[list[str]]) -> list[str]:
+    wanted = {(kind, form, bytes.fromhex(hmac)) for kind, form, hmac in aliases}
+    found: set[str] = set()
+    hmacs = [hmac for _, _, hmac in wanted]
+    for start in range(0, len(hmacs), 500):
+        query = select(SubjectAlias).where(
+            SubjectAlias.tenant_id == tenant_id, SubjectAlias.hmac.in_(hmacs[start : start + 500])
+        )
+        rows = tx.session.execute(query).scalars()
+        found |= {row.subject_id for row in rows if (row.type, row.format, row.hmac) in wanted}
+    return sorted(found)

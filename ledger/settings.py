@@ -1,0 +1,28 @@
+"""Settings that every process of an installation shares: where things are stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LedgerSettings(BaseSettings):
+    """Read from `LACUNA_*` variables, or from the file that `LACUNA_SETTINGS` names (KEY=value lines)."""
+
+    model_config = SettingsConfigDict(env_prefix="LACUNA_", extra="ignore")
+
+    data_dir: Path = Field(Path("lacuna-data"), description="Directory of the database, the objects and the keys.")
+    database_url: str | None = Field(None, description="PostgreSQL address; without it SQLite in the data directory.")
+    database_url_file: Path | None = Field(None, description="File that holds the database address (a secret).")
+    key_dir: Path | None = Field(None, description="Directory of the keys; without it `keys` in the data directory.")
+    shard_records: int = Field(64, ge=1, le=4096, description="Records that share one encrypted object.")
+    backup_days: int = Field(30, ge=0, description="Days until the oldest backup of the data directory is destroyed.")
+    clock_skew_ms: int = Field(0, ge=0, description="How far the machines' clocks may stand apart.")
+
+    def resolved_database_url(self) -> str:
+        """Return the database address: the file's, the setting's, or SQLite in the data directory."""
+        if self.database_url_file is not None:
+            return self.database_url_file.read_text().strip()
+        return self.database_url or f"sqlite:///{Path(self.data_dir).resolve() / 'ledger.db'}"

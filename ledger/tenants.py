@@ -1,0 +1,66 @@
+"""Tenants and the keys that act for them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from sqlalchemy import or_, select
+
+from ledger.database import Transaction
+from ledger.errors import KeyRefused
+from ledger.identity import AliasHasher
+from ledger.keys import KeyRing
+from ledger.tables import ApiKey, Tenant
+
+SCOPES = ("forget:write", "predict", "data:write", "models:write", "audit:read", "admin")
+
+
+def create_tenant(tx: Transaction, ring: KeyRing, name: str) -> Tenant:
+    """Add a tenant with an identifier key of its own, which is stored wrapped."""
+    tenant_id = tx.new_id()
+    wrapped = ring.wrap(tx.random(32), tenant_id.encode())
+    tenant = Tenant(id=tenant_id, name=name, identifier_key=wrapped, change_seq=0, created_at=tx.now)
+    tx.session.add(tenant)
+    tx.session.flush()
+    return tenant
+
+
+def alias_hasher(tx: Transaction, ring: KeyRing, tenant_id: str) -> AliasHasher:
+    """Return what turns this tenant's identifiers into keyed hashes."""
+    tenant = tx.session.get_one(Tenant, tenant_id)
+    return AliasHasher(ring.unwrap(tenant.identifier_key, tenant_id.encode()))
+
+
+def create_key(tx: Transaction, tenant_id: str, label: str, scopes: tuple[str, ...] = SCOPES) -> str:
+    """Add an API key and return it. It is shown this once: only its SHA-256 is kept."""
+    secret = "lacuna_" + base64.urlsafe_b64encode(tx.random(32)).decode().rstrip("=")
+    tx.session.add(
+        ApiKey(
+            id=tx.new_id(),
+            tenant_id=tenant_id,
+            sha256=_digest(secret),
+            label=label,
+            scopes=list(scopes),
+            created_at=tx.now,
+        )
+    )
+    tx.session.flush()
+    return secret
+
+
+def authenticate(tx: Transaction, secret: str) -> ApiKey:
+    """Return the key's row. Raises KeyRefused, without saying whether it is unknown, expired or revoked."""
+    query = select(ApiKey).where(
+        ApiKey.sha256 == _digest(secret),
+        ApiKey.revoked_at.is_(None),
+        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > tx.now),
+    )
+    key = tx.session.execute(query).scalar_one_or_none()
+    if key is None:
+        raise KeyRefused
+    return key
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

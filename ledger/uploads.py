@@ -1,0 +1,273 @@
+"""Storing records: all of an upload, or nothing of it.
+
+`receiving -> stored -> added`, or `failed`. Chunks become encrypted shards and rows that nobody sees until the upload
+is finished. If the receiving process dies, the upload's lease runs out and `abandon` takes everything back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, exists, func, insert, select
+from sqlalchemy.orm import aliased
+
+from ledger import changes, events, inventory, jobs
+from ledger.database import Transaction
+from ledger.errors import RecordsClash, SubjectSuppressed, UploadClosed
+from ledger.identity import Alias, AliasHasher
+from ledger.ledger import Ledger
+from ledger.shards import encode_shard
+from ledger.tables import (
+    Cohort,
+    Record,
+    RecordShard,
+    StoredObject,
+    Subject,
+    SubjectAlias,
+    Suppression,
+    Upload,
+)
+
+LEASE_US = 15 * 60 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record to be stored: its number in the upload, class, raw bytes and, if known, its id and its subject's."""
+
+    row: int
+    class_index: int
+    payload: bytes
+    external_id: str | None = None
+    subject: str | None = None
+
+
+def begin(ledger: Ledger, tenant_id: str, cohort_id: str) -> str:
+    """Open an upload to a cohort and return its id."""
+    with ledger.database.begin() as tx:
+        upload = Upload(
+            id=tx.new_id(),
+            tenant_id=tenant_id,
+            cohort_id=cohort_id,
+            state="receiving",
+            records=0,
+            lease_until=tx.now + LEASE_US,
+            created_at=tx.now,
+        )
+        tx.session.add(upload)
+        return upload.id
+
+
+def store_chunk(
+    ledger: Ledger, hasher: AliasHasher, upload_id: str, records: Sequence[NewRecord], *, subject_type: str
+) -> None:
+    """Store up to a few thousand records. Raises UploadClosed, SubjectSuppressed, InvalidIdentifier, StoreFailed."""
+    with ledger.database.read() as tx:
+        upload = _receiving(tx, upload_id)
+        aliases = {r.subject: hasher.aliases(subject_type, r.subject) for r in records if r.subject is not None}
+        _refuse_suppressed(tx, upload.tenant_id, records, aliases)
+    ids = [int.from_bytes(ledger.database.random(8), "big") >> 1 for _ in records]
+    shards = []
+    for start in range(0, len(records), ledger.shard_records):
+        part = range(start, min(start + ledger.shard_records, len(records)))
+        blob = encode_shard(
+            [(ids[i], records[i].payload) for i in part],
+            ring=ledger.ring,
+            context=record_context(upload.cohort_id),
+            random=ledger.database.random,
+        )
+        name = inventory.write_pending(
+            ledger.database, ledger.objects, upload.tenant_id, "records", f"upload:{upload_id}", [blob]
+        )
+        shards.append((name, part))
+    with ledger.database.begin() as tx:
+        upload = _receiving(tx, upload_id)
+        subjects = _find_or_make_subjects(tx, upload.tenant_id, aliases)
+        for name, part in shards:
+            shard = RecordShard(
+                id=tx.new_id(),
+                tenant_id=upload.tenant_id,
+                cohort_id=upload.cohort_id,
+                upload_id=upload_id,
+                object_name=name,
+            )
+            tx.session.add(shard)
+            tx.session.flush()
+            tx.session.execute(
+                insert(Record), [_row(tx, hasher, upload, shard.id, subjects, ids[i], records[i]) for i in part]
+            )
+        upload.records += len(records)
+        upload.lease_until = tx.now + LEASE_US
+
+
+def record_context(cohort_id: str) -> bytes:
+    """Return what the encryption of a cohort's records is bound to."""
+    return b"records:" + cohort_id.encode()
+
+
+def feature_context(model_id: str) -> bytes:
+    """Return what the encryption of a model's features is bound to."""
+    return b"features:" + model_id.encode()
+
+
+def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
+    """Make the upload's records real, all at once. Returns the upload and the number of the job that folds them in.
+
+    Raises RecordsClash (nothing is stored then), UploadClosed.
+    """
+    with ledger.database.begin() as tx:
+        upload = _receiving(tx, upload_id)
+        upload.stored_seq = changes.next_change(tx, upload.tenant_id, changes.STORED, upload_id=upload_id)
+        clashes = _count_clashes(tx, upload)
+        if clashes:
+            raise RecordsClash(clashes)
+        names = select(StoredObject.name).where(StoredObject.owner == f"upload:{upload_id}")
+        inventory.enliven(tx, tx.session.execute(names).scalars())
+        upload.state = "stored"
+        events.append(
+            tx, upload.tenant_id, "records.stored", upload.id, cohort=upload.cohort_id, records=upload.records
+        )
+        cohort = tx.session.get_one(Cohort, upload.cohort_id)
+        if cohort.kind == "core":
+            upload.state = "added"
+            upload.added_seq = upload.stored_seq
+            return upload, None
+        job = jobs.add(tx, upload.tenant_id, jobs.INGEST_UPLOAD, lock_key=f"upload:{upload_id}", upload_id=upload_id)
+        return upload, job.id
+
+
+def abandon(ledger: Ledger, upload_id: str) -> None:
+    """Take back an upload that was not finished: rows, shards, and subjects that only it had brought."""
+    with ledger.database.begin() as tx:
+        upload = tx.session.get(Upload, upload_id)
+        if upload is None or upload.state != "receiving":
+            return
+        upload.state = "failed"
+        upload.records = 0
+        names = select(StoredObject.name).where(StoredObject.owner == f"upload:{upload_id}")
+        inventory.doom(tx, list(tx.session.execute(names).scalars()))
+        brought = select(Record.subject_id).where(Record.upload_id == upload_id).distinct()
+        subject_ids = list(tx.session.execute(brought).scalars())
+        tx.session.execute(delete(Record).where(Record.upload_id == upload_id))
+        tx.session.execute(delete(RecordShard).where(RecordShard.upload_id == upload_id))
+        drop_unused_subjects(tx, [s for s in subject_ids if s is not None])
+        tenant_id = upload.tenant_id
+    inventory.delete_doomed(ledger.database, ledger.objects, tenant_id)
+
+
+def abandon_expired(ledger: Ledger, *, everything: bool = False) -> int:
+    """Abandon uploads whose receiver is gone; with `everything`, all (when no other receiver can be alive)."""
+    with ledger.database.read() as tx:
+        query = select(Upload.id).where(Upload.state == "receiving")
+        if not everything:
+            query = query.where(Upload.lease_until < tx.now)
+        stale = list(tx.session.execute(query).scalars())
+    for upload_id in stale:
+        abandon(ledger, upload_id)
+    return len(stale)
+
+
+def drop_unused_subjects(tx: Transaction, subject_ids: Sequence[str]) -> None:
+    """Delete those of these subjects, with all their aliases, who have no record left."""
+    for start in range(0, len(subject_ids), 500):
+        part = subject_ids[start : start + 500]
+        unused = select(Subject.id).where(Subject.id.in_(part), ~exists().where(Record.subject_id == Subject.id))
+        gone = list(tx.session.execute(unused).scalars())
+        tx.session.execute(delete(SubjectAlias).where(SubjectAlias.subject_id.in_(gone)))
+        tx.session.execute(delete(Subject).where(Subject.id.in_(gone)))
+
+
+def _receiving(tx: Transaction, upload_id: str) -> Upload:
+    upload = tx.session.get(Upload, upload_id)
+    if upload is None or upload.state != "receiving":
+        raise UploadClosed(upload_id)
+    return upload
+
+
+def _refuse_suppressed(
+    tx: Transaction, tenant_id: str, records: Sequence[NewRecord], aliases: dict[str, list[Alias]]
+) -> None:
+    found = set()
+    wanted = {alias.hmac: subject for subject, forms in aliases.items() for alias in forms}
+    hmacs = list(wanted)
+    for start in range(0, len(hmacs), 500):
+        query = select(Suppression.hmac).where(
+            Suppression.tenant_id == tenant_id,
+            Suppression.withdrawn_at.is_(None),
+            Suppression.hmac.in_(hmacs[start : start + 500]),
+        )
+        found |= {wanted[hmac] for hmac in tx.session.execute(query).scalars()}
+    if found:
+        raise SubjectSuppressed([r.row for r in records if r.subject in found])
+
+
+def _find_or_make_subjects(tx: Transaction, tenant_id: str, aliases: dict[str, list[Alias]]) -> dict[str, str]:
+    """Map each identifier to its subject's random id; unknown ones become new subjects with all their forms."""
+    if aliases:
+        changes.lock_sequence(tx, tenant_id)  # two uploads may bring the same new subject at once
+    by_hmac = {next(a for a in forms if a.format == "raw").hmac: subject for subject, forms in aliases.items()}
+    subjects: dict[str, str] = {}
+    hmacs = list(by_hmac)
+    for start in range(0, len(hmacs), 500):
+        query = select(SubjectAlias.hmac, SubjectAlias.subject_id).where(
+            SubjectAlias.tenant_id == tenant_id, SubjectAlias.hmac.in_(hmacs[start : start + 500])
+        )
+        for hmac, subject_id in tx.session.execute(query):
+            subjects[by_hmac[hmac]] = subject_id
+    for subject, forms in aliases.items():
+        if subject in subjects:
+            continue
+        subjects[subject] = tx.new_id()
+        tx.session.add(Subject(id=subjects[subject], tenant_id=tenant_id, created_at=tx.now))
+        tx.session.flush()
+        tx.session.add_all(
+            SubjectAlias(tenant_id=tenant_id, type=a.type, format=a.format, hmac=a.hmac, subject_id=subjects[subject])
+            for a in forms
+        )
+    tx.session.flush()
+    return subjects
+
+
+def _row(
+    tx: Transaction,
+    hasher: AliasHasher,
+    upload: Upload,
+    shard_id: str,
+    subjects: dict[str, str],
+    record_id: int,
+    record: NewRecord,
+) -> dict[str, object]:
+    has_id = record.external_id is not None
+    return {
+        "id": record_id,
+        "tenant_id": upload.tenant_id,
+        "cohort_id": upload.cohort_id,
+        "upload_id": upload.id,
+        "subject_id": subjects[record.subject] if record.subject is not None else None,
+        "shard_id": shard_id,
+        "record_key": hasher.record_key(upload.cohort_id, record.external_id or "") if has_id else tx.random(32),
+        "class_index": record.class_index,
+        "removed_seq": None,
+        "request_id": None,
+    }
+
+
+def _count_clashes(tx: Transaction, upload: Upload) -> int:
+    """Count records whose subject already has a stored record of that id. Other subjects' records play no part."""
+    mine, other, their_upload = aliased(Record), aliased(Record), aliased(Upload)
+    query = (
+        select(func.count(mine.id.distinct()))
+        .select_from(mine)
+        .join(other, (other.cohort_id == mine.cohort_id) & (other.record_key == mine.record_key))
+        .join(their_upload, their_upload.id == other.upload_id)
+        .where(
+            mine.upload_id == upload.id,
+            other.id != mine.id,
+            other.removed_seq.is_(None),
+            their_upload.state.in_(("receiving", "stored", "added")),
+            (their_upload.id == upload.id) | (their_upload.state != "receiving"),
+            (other.subject_id == mine.subject_id) | (other.subject_id.is_(None) & mine.subject_id.is_(None)),
+        )
+    )
+    return tx.session.execute(query).scalar_one()
