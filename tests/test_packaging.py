@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from support.wheel import CHECKOUT, PACKAGES, Installation, build_wheel, copy_of_the_source, install_alone, names_in
+from support.source_files import CHECKOUT
+from support.wheel import PACKAGES, Installation, build_wheel, copy_of_the_source, install_alone, names_in
 
 # Alembic's template for writing the next migration: only the checkout needs it.
 STAYS_BEHIND = {"migrations/script.py.mako"}

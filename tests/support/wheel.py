@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from support.source_files import CHECKOUT
+
 PACKAGES = ("service", "workers", "ledger", "unlearning", "migrations")
 NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "lacuna-data")
 TIMEOUT_S = 240

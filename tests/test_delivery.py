@@ -1,0 +1,206 @@
+"""What is delivered beside the program: image, compose file, continuous integration, and a repository without leaks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from support.leaks import machine_paths_in, secrets_in
+from support.source_files import CHECKOUT, source_files, text_of
+from support.wheel import PACKAGES
+
+from ledger.settings import LedgerSettings
+
+COMPOSE = CHECKOUT / "docker-compose.yml"
+OWN_SERVICES = ("migrate", "api", "worker")
+LONGEST_FILE_LINES = 399
+
+
+@pytest.fixture(scope="module")
+def compose() -> Any:
+    return YAML(typ="safe").load(COMPOSE)
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> str:
+    return (CHECKOUT / "Dockerfile").read_text()
+
+
+def check_compose(file: Path) -> subprocess.CompletedProcess[str]:
+    check = Path(sys.executable).with_name("check-jsonschema")
+    return subprocess.run(
+        [str(check), "--builtin-schema", "vendor.compose-spec", str(file)], capture_output=True, text=True
+    )
+
+
+def test_the_compose_file_follows_its_schema(tmp_path: Path) -> None:
+    checked = check_compose(COMPOSE)
+    assert checked.returncode == 0, checked.stdout
+    misspelt = tmp_path / "docker-compose.yml"
+    misspelt.write_text(COMPOSE.read_text().replace("depends_on:", "depend_on:"))
+    assert check_compose(misspelt).returncode != 0
+
+
+def test_published_ports_are_open_to_this_machine_only(compose: Any) -> None:
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_passwords_come_from_files_outside_the_repository(compose: Any) -> None:
+    for service in compose["services"].values():
+        for name, value in service["environment"].items():
+            if re.search("PASSWORD|DATABASE_URL|KEY", name):
+                assert name.endswith("_FILE")
+                assert value.startswith("/run/secrets/")
+                assert value.removeprefix("/run/secrets/") in service["secrets"]
+    files = [secret["file"] for secret in compose["secrets"].values()]
+    assert files
+    assert all(file.startswith("${LACUNA_SECRETS:-${HOME}/") for file in files)
+
+
+def test_the_tables_exist_before_the_services_start(compose: Any) -> None:
+    services = compose["services"]
+    assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert "healthcheck" in services["postgres"]
+    for name in ("api", "worker"):
+        assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_the_services_share_objects_and_keys_and_nothing_else_is_writable(compose: Any) -> None:
+    for name in OWN_SERVICES:
+        service = compose["services"][name]
+        assert service["volumes"] == ["data:/data"]
+        assert service["read_only"] is True
+        assert service["environment"]["LACUNA_DATA_DIR"] == "/data"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN_SERVICES)
+def test_the_command_of_each_service_exists(compose: Any, name: str) -> None:
+    command = [*compose["services"][name]["command"], "--help"]
+    asked = subprocess.run(
+        [sys.executable, "-c", "from service.cli import main; main()", *command],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+
+
+def test_every_setting_in_the_image_and_the_compose_file_exists(compose: Any, dockerfile: str) -> None:
+    used = set(re.findall(r"\bLACUNA_([A-Z_]+)=", dockerfile))
+    for name in OWN_SERVICES:
+        used |= {key.removeprefix("LACUNA_") for key in compose["services"][name]["environment"]}
+    assert used == {"DATA_DIR", "DATABASE_URL_FILE"}
+    assert {name.lower() for name in used} <= LedgerSettings.model_fields.keys()
+
+
+def test_the_image_is_not_root_and_says_whether_it_is_healthy(dockerfile: str) -> None:
+    final_stage = dockerfile.rpartition("\nFROM ")[2]
+    uid = re.search(r"^ARG UID=(\d+)$", final_stage, re.MULTILINE)
+    assert uid is not None
+    assert int(uid[1]) >= 1000
+    assert re.search(r"^USER \$\{UID\}$", final_stage, re.MULTILINE)
+    assert re.search(r"^HEALTHCHECK [^\n]*\\\n *CMD \[\"python3\".*/healthz", final_stage, re.MULTILINE)
+    assert 'ENTRYPOINT ["lacuna"]' in final_stage
+
+
+def test_the_image_gets_every_package_and_nothing_that_was_not_named() -> None:
+    lines = (CHECKOUT / ".dockerignore").read_text().splitlines()
+    assert "*" in lines
+    named = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert named == {*PACKAGES, "pyproject.toml", "README.md", "LICENSE"}
+
+
+@pytest.mark.parametrize("name", ["Makefile", "Dockerfile"])
+def test_torch_has_one_version_everywhere(name: str) -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    (wanted,) = [line for line in project["dependencies"] if line.startswith("torch")]
+    assert re.findall(r'"(torch[^"]*)"', (CHECKOUT / name).read_text()) == [wanted]
+
+
+def test_continuous_integration_runs_the_commands_of_the_makefile() -> None:
+    script = CHECKOUT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    commands = re.findall(r"^run make (\w+)", script.read_text(), re.MULTILINE)
+    assert commands == ["check", "test"]
+    makefile = (CHECKOUT / "Makefile").read_text()
+    assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
+
+
+def test_no_python_file_is_long() -> None:
+    lengths = {path: len(text_of(path).splitlines()) for path in source_files() if path.suffix == ".py"}
+    assert CHECKOUT / "tests" / "conftest.py" in lengths
+    assert not {str(path): lines for path, lines in lengths.items() if lines > LONGEST_FILE_LINES}
+
+
+def test_the_repository_holds_no_secret() -> None:
+    scanned = [path for path in source_files() if "vectors" not in path.parts and ".min." not in path.name]
+    assert CHECKOUT / "docker-compose.yml" in scanned
+    found = {str(path): lines for path in scanned if (lines := secrets_in(text_of(path)))}
+    assert not found
+
+
+RANDOM = base64.b64encode(hashlib.sha256(b"control").digest()).decode()
+
+
+HEADER = "-----BEGIN {}PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "OPENSSH "])
+@pytest.mark.parametrize("between", ["\n", "\\n", '\\n"\n    b"'], ids=["file", "one-literal", "two-literals"])
+def test_a_private_key_would_be_found(kind: str, between: str) -> None:
+    assert secrets_in("before\n" + HEADER.format(kind) + between + "MC4CAQAwBQYDK2VwBCIEIA" + "\nafter")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'key = "{RANDOM}"',
+        f"Authorization: Bearer {RANDOM.replace('/', '_')}",
+        "AKIA" + "IOSFODNN7" + "EXAMPLE",
+        "postgres_" + "password: " + "correct4horse9battery",
+    ],
+)
+def test_a_secret_would_be_found(line: str) -> None:
+    assert secrets_in(f"before\n  {line}\nafter") == [line]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'root = "{hashlib.sha256(b"a leaf").hexdigest()}"',
+        'assert pem.startswith("' + HEADER.format("") + '")',
+        "def test_removing_rows_equals_never_having_seen_them_in_float64(problem): ...",
+        "password = settings.password_file.read_text()",
+        "POSTGRES_PASSWORD_FILE: /run/secrets/postgres-password",
+    ],
+)
+def test_ordinary_code_is_no_secret(line: str) -> None:
+    assert not secrets_in(line)
+
+
+def test_no_path_of_anybodys_machine_is_in_the_repository() -> None:
+    found = {str(path): paths for path in source_files() if (paths := machine_paths_in(text_of(path)))}
+    assert not found
+
+
+@pytest.mark.parametrize("folder", ["/home" + "/ada", "/Users" + "/ada", "/root" + "/.venv", "/work" + "/main"])
+def test_a_path_of_a_machine_would_be_found(folder: str) -> None:
+    assert machine_paths_in(f"see {folder}") == [folder]
+
+
+@pytest.mark.parametrize("address", ["https://example.org/home/page", "~/work/models", "network/work/files"])
+def test_other_slashes_are_no_path_of_a_machine(address: str) -> None:
+    assert not machine_paths_in(address)
