@@ -135,11 +135,12 @@ def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
     is taken, so the first wins, and no reader ever sees half a file.
     """
     if not path.exists():
+        content = make()
         draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(8).hex()}.draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(make())
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             # Another process was faster, and may already have swept this draft away.

@@ -126,6 +126,15 @@ def test_malformed_envelopes_are_refused(ring: KeyRing, envelope: bytes) -> None
         verify_envelope(envelope, ring.public_key_pem())
 
 
+def test_a_genuine_envelope_with_additions_is_refused(ring: KeyRing) -> None:
+    """Parsers disagree on both, so somebody else could read another payload than the one that was verified."""
+    envelope = sign_envelope(PAYLOAD, IN_TOTO, ring)
+    for start, changed in ((b'{"payload":', b'{"payload":"","payload":'), (b'{"payload":"', b'{"payload":"*')):
+        assert envelope.startswith(start)
+        with pytest.raises(SignatureInvalid):
+            verify_envelope(envelope.replace(start, changed, 1), ring.public_key_pem())
+
+
 def _elliptic_pem() -> str:
     public = generate_private_key(SECP256R1()).public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -30,7 +30,7 @@ def test_what_was_sealed_opens(ring: KeyRing, content: bytes) -> None:
 def test_equal_contents_look_different(ring: KeyRing) -> None:
     first, second = _seal(CONTENT, ring, seed=4), _seal(CONTENT, ring, seed=5)
     assert CONTENT not in first
-    assert first[sealed.HEADER_SIZE :] != second[sealed.HEADER_SIZE :]
+    assert first[sealed.HEADER_SIZE : -16] != second[sealed.HEADER_SIZE : -16]  # the tags would differ anyway
 
 
 def test_every_changed_byte_is_caught(ring: KeyRing) -> None:

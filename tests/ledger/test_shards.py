@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +113,15 @@ def test_records_come_back_alone_together_and_after_others_left(
 def test_the_tests_forger_writes_the_real_format(ring: KeyRing) -> None:
     shard = _encode(RECORDS, ring)
     assert _put_together(*_take_apart(shard)) == shard
+
+
+def test_a_record_opens_by_hand_as_the_format_says(ring: KeyRing) -> None:
+    """Nonce and associated data both carry the id; stored shards must stay readable."""
+    header, parts = _take_apart(_encode(RECORDS, ring))
+    cipher = AESGCM(ring.unwrap(header[8:], b"LacShar\x01" + b"cohort 1"))
+    for (i, payload), (_, closed) in zip(RECORDS, parts, strict=True):
+        nonce, number = i.to_bytes(12, "big"), i.to_bytes(8, "big")
+        assert cipher.decrypt(nonce, closed, b"LacShar\x01" + b"cohort 1" + number) == payload
 
 
 def test_every_changed_byte_is_caught(ring: KeyRing) -> None:
