@@ -7,15 +7,16 @@ whatever the dead worker still does afterwards is refused, because it holds the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from ledger.database import Database, Transaction
-from ledger.errors import LeaseLost
+from ledger.errors import LeaseLost, NotFound, WrongState
 from ledger.tables import Job, Model
 
 TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD = (
@@ -185,3 +186,35 @@ def fail(tx: Transaction, claim: Claim, error: str) -> Job:
     job = check_fence(tx, claim)
     job.state, job.error, job.finished_at, job.lease_until = "failed", error, tx.now, None
     return job
+
+
+def get(tx: Transaction, tenant_id: str, job_id: int) -> Job:
+    """Return a job of this tenant. Raises NotFound."""
+    job = tx.session.get(Job, job_id)
+    if job is None or job.tenant_id != tenant_id:
+        raise NotFound("job", str(job_id))
+    return job
+
+
+def list_newest(tx: Transaction, tenant_id: str, *, limit: int = 100) -> Sequence[Job]:
+    """Return the newest jobs, at most `limit`."""
+    query = select(Job).where(Job.tenant_id == tenant_id).order_by(Job.id.desc()).limit(limit)
+    return tx.session.execute(query).scalars().all()
+
+
+def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:
+    """Make a failed job ready again. Raises NotFound, WrongState."""
+    get(tx, tenant_id, job_id)
+    query = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
+    job = tx.session.execute(query).scalar_one()
+    if job.state != "failed":
+        raise WrongState("job", job.state, "failed")
+    job.state, job.attempts, job.not_before, job.finished_at, job.error = "ready", 0, tx.now, None, None
+    return job
+
+
+def longest_wait(tx: Transaction) -> int:
+    """Return for how long the oldest job that is due has waited, in microseconds; 0 when none waits."""
+    query = select(func.min(Job.not_before)).where(Job.state == "ready", Job.not_before <= tx.now)
+    oldest = tx.session.execute(query).scalar_one()
+    return 0 if oldest is None else tx.now - oldest

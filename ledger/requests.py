@@ -10,7 +10,16 @@ from ledger import catalog, changes, deadlines, events, jobs, selectors
 from ledger.database import Transaction
 from ledger.errors import NotFound, WrongState
 from ledger.identity import AliasHasher
-from ledger.tables import Cohort, ForgetRequest, Record, RequestModel, SubjectAlias, Suppression
+from ledger.tables import (
+    Certificate,
+    Cohort,
+    ForgetRequest,
+    ModelVersion,
+    Record,
+    RequestModel,
+    SubjectAlias,
+    Suppression,
+)
 
 OPEN = ("accepted", "scrubbing", "published", "purging", "failed")
 
@@ -198,6 +207,21 @@ def release_model(tx: Transaction, model_id: str) -> None:
         _publish_if_passed(tx, request)
 
 
+def mark_stuck(tx: Transaction, tenant_id: str, model_id: str | None, error: str) -> None:
+    """Show that the job of these requests has failed: of one model's, or (None) of those being purged."""
+    query = select(ForgetRequest).where(ForgetRequest.tenant_id == tenant_id)
+    if model_id is None:
+        query = query.where(ForgetRequest.state.in_(("published", "purging")))
+    else:
+        waiting = select(RequestModel.request_id).where(
+            RequestModel.model_id == model_id, RequestModel.version_id.is_(None)
+        )
+        query = query.where(ForgetRequest.id.in_(waiting))
+    for request in tx.session.execute(query).scalars():
+        request.error = error
+        events.append(tx, tenant_id, "forget.stuck", request.id)
+
+
 def _publish_if_passed(tx: Transaction, request: ForgetRequest) -> None:
     waiting = select(RequestModel.model_id).where(
         RequestModel.request_id == request.id, RequestModel.version_id.is_(None)
@@ -212,3 +236,24 @@ def cohort_names(tx: Transaction, tenant_id: str) -> dict[str, str]:
     """Map the tenant's cohort ids to their names."""
     query = select(Cohort.id, Cohort.name).where(Cohort.tenant_id == tenant_id)
     return {row.id: row.name for row in tx.session.execute(query)}
+
+
+def models_of(tx: Transaction, request_ids: Sequence[str]) -> dict[str, list[tuple[str, int | None]]]:
+    """Map each request to the models it covers, each with the version that no longer knows the records, if there is."""
+    covered: dict[str, list[tuple[str, int | None]]] = {request_id: [] for request_id in request_ids}
+    query = (
+        select(RequestModel.request_id, RequestModel.model_id, ModelVersion.number)
+        .outerjoin(ModelVersion, ModelVersion.id == RequestModel.version_id)
+        .where(RequestModel.request_id.in_(request_ids))
+        .order_by(RequestModel.model_id)
+    )
+    for request_id, model_id, number in tx.session.execute(query):
+        covered[request_id].append((model_id, number))
+    return covered
+
+
+def certificate(tx: Transaction, tenant_id: str, request_id: str) -> bytes | None:
+    """Return the signed envelope of a request of this tenant, None while there is none. Raises NotFound."""
+    get(tx, tenant_id, request_id)
+    row = tx.session.get(Certificate, request_id)
+    return None if row is None else row.envelope

@@ -64,3 +64,8 @@ def authenticate(tx: Transaction, secret: str) -> ApiKey:
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
+
+
+def tenant_name(tx: Transaction, tenant_id: str) -> str:
+    """Return a tenant's name."""
+    return tx.session.get_one(Tenant, tenant_id).name
