@@ -1,0 +1,141 @@
+"""What the service itself refuses, before the ledger is asked.
+
+ServiceError
+├── NotAuthenticated     no key, or none that can be read
+├── ScopeMissing         the key may not do this
+├── CrossSite            a browser sent this on behalf of another site
+├── BodyTooLarge         more bytes than are accepted
+├── BodyNotOfType        the body is not of a type that is read here
+├── BodyUnreadable       the body ends early or cannot be parsed
+├── UploadRefused        an archive is not what an upload must be
+├── InstancesRefused     records to predict for do not fit the model
+├── PlanRefused          a model cannot be made that way
+├── NotServing           no version may answer now
+├── VersionGone          the version was destroyed
+├── CertificateMissing   the request has no certificate, or not yet
+└── PageMissing          nothing answers at that address, or not to that method
+
+Every message says what happened, why, and what to do. None contains an identifier or anything else that was sent.
+"""
+
+# ruff: noqa: N818 - the names are facts ("BodyTooLarge"); a suffix on each would repeat the base class.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MOST_ROWS_SHOWN = 20
+
+
+class ServiceError(Exception):
+    """Base of everything the service refuses on purpose."""
+
+
+class NotAuthenticated(ServiceError):
+    """No key was presented."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This needs an API key, and none could be read. "
+            "Send it as `Authorization: Bearer lacuna_...` or as the password of HTTP Basic."
+        )
+
+
+class ScopeMissing(ServiceError):
+    """The key is valid and may not do this."""
+
+    def __init__(self, needed: Sequence[str]) -> None:
+        super().__init__(f"This key may not do that: it lacks the scope {' or '.join(needed)}. Use a key that has it.")
+        self.needed = tuple(needed)
+
+
+class CrossSite(ServiceError):
+    """A browser says that another site's page caused this request."""
+
+    def __init__(self) -> None:
+        super().__init__("A page of another site asked the browser to send this. Send it from a program or this site.")
+
+
+class BodyTooLarge(ServiceError):
+    """The body has more bytes than are accepted."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body has more than {limit} bytes, the most that is accepted here. Send it in parts.")
+        self.limit = limit
+
+
+class BodyNotOfType(ServiceError):
+    """The body's Content-Type is not read here."""
+
+    def __init__(self, accepted: Sequence[str]) -> None:
+        super().__init__(f"The body's Content-Type is not one that is read here. Send {' or '.join(accepted)}.")
+
+
+class BodyUnreadable(ServiceError):
+    """The body cannot be parsed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The body cannot be read: {why}. Correct it and send it again.")
+
+
+class UploadRefused(ServiceError):
+    """An archive of records is not what it must be. Nothing of it was stored.
+
+    member: the array concerned, if it is one. rows: at most 20 row numbers, counted from 0; count: how many there are.
+    """
+
+    def __init__(
+        self, why: str, advice: str, *, member: str | None = None, rows: Sequence[int] = (), count: int | None = None
+    ) -> None:
+        self.member = member
+        self.rows = [int(row) for row in rows[:MOST_ROWS_SHOWN]]
+        self.count = len(rows) if count is None else count
+        more = ", ..." if self.count > len(self.rows) else ""
+        shown = f" (rows {', '.join(map(str, self.rows))}{more})" if self.rows else ""
+        self.why = f"{why}{shown}"
+        super().__init__(f"Nothing was stored: {self.why}. {advice}.")
+
+
+class InstancesRefused(ServiceError):
+    """Records to predict for do not fit the model."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The instances do not fit this model: {why}. Correct them and send them again.")
+        self.why = why
+
+
+class PlanRefused(ServiceError):
+    """A model cannot be made that way."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"No model can be made like this: {why}. Correct it and send it again.")
+        self.field = field
+        self.why = why
+
+
+class NotServing(ServiceError):
+    """No version may answer now."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No version of this model may answer at this moment: the first is not published yet, or this process "
+            "cannot confirm which is the newest. Ask again in a moment."
+        )
+
+
+class VersionGone(ServiceError):
+    """The version's weights were destroyed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"Version {number} is destroyed; its bytes exist no more. Ask about the active version.")
+
+
+class CertificateMissing(ServiceError):
+    """The request has no certificate, or not yet."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"There is no certificate: {why}.")
+
+
+class PageMissing(ServiceError):
+    """Nothing answers at that address, or not to that method."""

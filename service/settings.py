@@ -1,0 +1,29 @@
+"""Settings of a service process."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ledger.settings import LedgerSettings
+
+_GIB = 2**30
+
+
+class ServiceSettings(LedgerSettings):
+    """Read from `LACUNA_*` variables, as `LedgerSettings`."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8321, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    worker: bool = Field(True, description="Whether the embedded server runs a worker process of its own.")
+    lease_ttl_ms: int = Field(
+        1500, ge=50, description="How long a process may answer predictions without hearing from the database."
+    )
+    lease_poll_ms: int = Field(50, ge=1, description="How often a process looks for new model versions.")
+    predict_threads: int = Field(2, ge=1, description="Predictions computed at the same time.")
+    torch_threads: int = Field(1, ge=1, description="Threads of torch within one prediction.")
+    max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest body of a request that is no upload.")
+    max_upload_bytes: int = Field(2 * _GIB, ge=1024, le=4 * _GIB - 1, description="Largest archive of records.")
+    max_unpacked_bytes: int = Field(4 * _GIB, ge=1024, description="Largest size of an archive's unpacked arrays.")
+    max_upload_records: int = Field(10_000_000, ge=1, description="Most records in one upload.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe logged message.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for programs, console for people.")
