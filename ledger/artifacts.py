@@ -36,6 +36,11 @@ def statistics_context(model_id: str) -> bytes:
     return b"statistics:" + model_id.encode()
 
 
+def evaluation_context(model_id: str) -> bytes:
+    """Return what the encryption of a model's evaluation rows is bound to."""
+    return b"evaluation:" + model_id.encode()
+
+
 def commitment(salt: bytes, body: bytes) -> str:
     """Return HMAC-SHA256(salt, body) in hex: it fixes the body and, without the salt, says nothing about it."""
     return hmac.digest(salt, body, "sha256").hex()

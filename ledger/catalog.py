@@ -79,7 +79,8 @@ class ModelPlan:
     """Everything about a model that is fixed when it is registered. All of it is public.
 
     alpha: target of the right class. mu: ridge of the mean loss. residual_budget: largest norm of the retained loss's
-    gradient (float error included) at which weights are published. capacity: most records the statistics can hold.
+    gradient (float error included) at which weights are published; None derives it from the quantization plan.
+    capacity: most records the statistics can hold.
     """
 
     name: str
@@ -91,7 +92,7 @@ class ModelPlan:
     width: int | None
     alpha: float
     mu: float
-    residual_budget: float
+    residual_budget: float | None
     capacity: int
     epochs: int
     seed: int

@@ -28,8 +28,6 @@
 Every message says what happened, why, and what to do. No message contains an identifier, a key or stored content.
 """
 
-# ruff: noqa: N818 - the names are facts ("ObjectMissing"); a suffix on each would repeat the base class.
-
 
 class LedgerError(Exception):
     """Base of everything the ledger raises on purpose."""

@@ -88,6 +88,11 @@ def delete_doomed(database: Database, store: ObjectStore, tenant_id: str) -> int
     return len(gone)
 
 
+def doomed(tx: Transaction) -> list[str]:
+    """Return the names of all objects that wait to be deleted."""
+    return list(tx.session.execute(select(StoredObject.name).where(StoredObject.state == "doomed")).scalars())
+
+
 def unfinished(tx: Transaction, tenant_id: str) -> list[str]:
     """Return the names of objects that are pending or doomed: what a quiet system does not have."""
     query = select(StoredObject.name).where(

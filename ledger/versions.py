@@ -120,3 +120,21 @@ def mark_destroyed(tx: Transaction, version: ModelVersion) -> None:
     version.state, version.destroyed_at, version.measured = "destroyed", tx.now, None
     version.weights_object = version.statistics_object = None
     events.append(tx, version.tenant_id, "version.destroyed", version.id, model=version.model_id, number=version.number)
+
+
+def confirm(tx: Transaction, claim: jobs.Claim, version: ModelVersion, *, started_from: int | None, upto: int) -> None:
+    """Note that the active version is also right for `upto`: no change since then concerns its records.
+
+    Raises LeaseLost, PublishConflict.
+    """
+    jobs.check_fence(tx, claim)
+    moved = tx.session.execute(
+        update(Model)
+        .where(Model.id == version.model_id, Model.applied_seq == started_from, Model.active_version_id == version.id)
+        .values(applied_seq=upto)
+        .execution_options(synchronize_session=False)
+        .returning(Model.id)
+    ).first()
+    if moved is None:
+        raise PublishConflict(version.model_id)
+    requests.model_passed(tx, version.model_id, version.id, upto)

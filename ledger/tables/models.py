@@ -26,7 +26,7 @@ class Model(Base):
     width: Mapped[int | None] = mapped_column(Integer)
     alpha: Mapped[float] = mapped_column(Float)
     mu: Mapped[float] = mapped_column(Float)
-    residual_budget: Mapped[float] = mapped_column(Float)
+    residual_budget: Mapped[float | None] = mapped_column(Float)  # None: derived from the plan
     capacity: Mapped[int] = mapped_column(BigInteger)
     epochs: Mapped[int] = mapped_column(Integer)
     seed: Mapped[int] = mapped_column(BigInteger)

@@ -9,6 +9,33 @@ branch_labels = None
 depends_on = None
 
 APPEND_ONLY = ("events", "leaves")
+TABLES = [
+    "tenants",
+    "api_keys",
+    "cohorts",
+    "events",
+    "forget_requests",
+    "idempotency",
+    "objects",
+    "subjects",
+    "certificates",
+    "holds",
+    "leaves",
+    "models",
+    "subject_aliases",
+    "suppressions",
+    "uploads",
+    "webhook_deliveries",
+    "changes",
+    "jobs",
+    "leases",
+    "model_cohorts",
+    "model_versions",
+    "record_shards",
+    "feature_shards",
+    "records",
+    "request_models",
+]  # in the order of their foreign keys
 
 
 def upgrade() -> None:
@@ -176,7 +203,7 @@ def upgrade() -> None:
         sa.Column("width", sa.Integer(), nullable=True),
         sa.Column("alpha", sa.Float(), nullable=False),
         sa.Column("mu", sa.Float(), nullable=False),
-        sa.Column("residual_budget", sa.Float(), nullable=False),
+        sa.Column("residual_budget", sa.Float(), nullable=True),
         sa.Column("capacity", sa.BigInteger(), nullable=False),
         sa.Column("epochs", sa.Integer(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
@@ -450,61 +477,5 @@ def downgrade() -> None:
         for table in APPEND_ONLY:
             op.execute(f"DROP TRIGGER {table}_append_only ON {table}")
             op.execute(f"DROP FUNCTION {table}_append_only()")
-    op.drop_index(op.f("ix_request_models_model_id"), table_name="request_models")
-    op.drop_table("request_models")
-    op.drop_index(op.f("ix_records_subject_id"), table_name="records")
-    op.drop_index(op.f("ix_records_shard_id"), table_name="records")
-    op.drop_index(
-        "ix_records_removed",
-        table_name="records",
-        sqlite_where=sa.text("removed_seq IS NOT NULL"),
-        postgresql_where=sa.text("removed_seq IS NOT NULL"),
-    )
-    op.drop_index(op.f("ix_records_cohort_id_record_key"), table_name="records")
-    op.drop_table("records")
-    op.drop_index(op.f("ix_feature_shards_record_shard_id"), table_name="feature_shards")
-    op.drop_table("feature_shards")
-    op.drop_index(op.f("ix_record_shards_upload_id"), table_name="record_shards")
-    op.drop_index(op.f("ix_record_shards_cohort_id"), table_name="record_shards")
-    op.drop_table("record_shards")
-    op.drop_table("model_versions")
-    op.drop_table("model_cohorts")
-    op.drop_table("leases")
-    op.drop_index(
-        "uq_jobs_one_running_per_lock",
-        table_name="jobs",
-        sqlite_where=sa.text("state = 'running'"),
-        postgresql_where=sa.text("state = 'running'"),
-    )
-    op.drop_index(
-        "ix_jobs_open",
-        table_name="jobs",
-        sqlite_where=sa.text("state IN ('ready', 'running')"),
-        postgresql_where=sa.text("state IN ('ready', 'running')"),
-    )
-    op.drop_table("jobs")
-    op.drop_table("changes")
-    op.drop_index(op.f("ix_webhook_deliveries_state_not_before"), table_name="webhook_deliveries")
-    op.drop_table("webhook_deliveries")
-    op.drop_index(op.f("ix_uploads_cohort_id_state"), table_name="uploads")
-    op.drop_table("uploads")
-    op.drop_table("suppressions")
-    op.drop_index(op.f("ix_subject_aliases_subject_id"), table_name="subject_aliases")
-    op.drop_table("subject_aliases")
-    op.drop_table("models")
-    op.drop_table("leaves")
-    op.drop_table("holds")
-    op.drop_table("certificates")
-    op.drop_table("subjects")
-    op.drop_index(op.f("ix_objects_state"), table_name="objects")
-    op.drop_index(op.f("ix_objects_owner"), table_name="objects")
-    op.drop_table("objects")
-    op.drop_table("idempotency")
-    op.drop_index(op.f("ix_forget_requests_tenant_id_state"), table_name="forget_requests")
-    op.drop_index(op.f("ix_forget_requests_tenant_id_received_at"), table_name="forget_requests")
-    op.drop_table("forget_requests")
-    op.drop_index(op.f("ix_events_tenant_id_id"), table_name="events")
-    op.drop_table("events")
-    op.drop_table("cohorts")
-    op.drop_table("api_keys")
-    op.drop_table("tenants")
+    for table in reversed(TABLES):
+        op.drop_table(table)

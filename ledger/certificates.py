@@ -1,0 +1,141 @@
+"""The certificate of an erasure: what it states, signed.
+
+Only constants fixed at registration, salted commitments and pass or fail are stated: a number measured on forgotten
+data would tell about it. The statement is an in-toto Statement v1 in a DSSE envelope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from ledger import dsse
+from ledger.database import Transaction
+from ledger.errors import NotFound
+from ledger.events import canonical_bytes
+from ledger.keys import KeyRing
+from ledger.tables import Certificate, ForgetRequest, Model, ModelVersion, RequestModel
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://lacuna.dev/erasure-certificate/v1"
+
+ADVERSARY = (
+    "Knows the retained records, the code, every public constant, and the weights and statistics of the versions named "
+    "as subjects; the request did not depend on earlier answers."
+)
+ASSUMPTIONS = [
+    "The core cohort is public and holds no record of a user cohort.",
+    "Feature map, scales, alpha, mu and classes were fixed from core data when the model was registered.",
+    "The process that made the anchor version summed the stored records rightly; every later version was checked.",
+]
+NOT_COVERED = [
+    "Backups made before the erasure, until the time named here.",
+    "Answers that were given from earlier versions, and whoever copied weights from them.",
+    "The fact, the time and the number of requests and records.",
+    "Requests chosen in the light of earlier answers.",
+    "Remanence on storage media, and database log files outside Lacuna's reach.",
+]
+
+
+def rfc3339(micros: int) -> str:
+    """Return UTC microseconds as text, 2026-01-31T12:00:00.000000Z."""
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def statement(
+    tx: Transaction, request: ForgetRequest, *, erased_at: int, unserved_at: int, backup_days: int
+) -> dict[str, Any]:
+    """Return the in-toto statement of a request that is about to be completed."""
+    covered = _covered(tx, request)
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [
+            {"name": f"{model.name}@{version.number}", "digest": {"hmac-sha256": version.weights_commitment}}
+            for model, version in covered
+        ],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "request": {
+                "id": request.id,
+                "selector": request.selector_kind,
+                "regulation": request.regulation,
+                "received_at": rfc3339(request.received_at),
+                "due_at": rfc3339(request.due_at),
+                "completed_at": rfc3339(tx.now),
+            },
+            "outcome": "erased",
+            "facts": {
+                "removed": {"holds": True, "evidence": "transition check against the ledger's removal set"},
+                "solved": {"holds": True, "evidence": "gradient of the retained loss, float error included"},
+                "gone": {"holds": True, "evidence": "read back from database and object store"},
+                "unserved": {
+                    "holds": True,
+                    "evidence": "every serving lease names these versions or later ones, or has expired",
+                    "since": rfc3339(unserved_at),
+                },
+            },
+            "bounds": {
+                "output_bound": {"value": 0, "unit": "nat"},
+                "state_bound": {"value": 0, "unit": "nat"},
+                "definition": "information about the forgotten records, given the retained ones, in the weights "
+                "(output) and in weights and statistics together (state) of the versions named as subjects",
+                "basis": "both are equal, byte for byte, to those of a service that never saw the records",
+            },
+            "models": [_model_facts(model, version) for model, version in covered],
+            "adversary": ADVERSARY,
+            "assumptions": ASSUMPTIONS,
+            "not_covered": NOT_COVERED,
+            "erased_live_at": rfc3339(erased_at),
+            "unrecoverable_from_backups_after": rfc3339(erased_at + backup_days * 86_400_000_000),
+        },
+    }
+
+
+def _covered(tx: Transaction, request: ForgetRequest) -> Sequence[tuple[Model, ModelVersion]]:
+    query = (
+        select(Model, ModelVersion)
+        .join(RequestModel, RequestModel.model_id == Model.id)
+        .join(ModelVersion, ModelVersion.id == RequestModel.version_id)
+        .where(RequestModel.request_id == request.id)
+        .order_by(Model.id)
+    )
+    return [(row[0], row[1]) for row in tx.session.execute(query)]
+
+
+def _model_facts(model: Model, version: ModelVersion) -> dict[str, Any]:
+    return {
+        "model": model.id,
+        "version": version.number,
+        "anchor_version": version.anchor_number,
+        "weights_commitment": version.weights_commitment,
+        "statistics_commitment": version.statistics_commitment,
+        "public_digest": model.public_digest,
+        "core_origin": "trained",
+        "architecture": model.architecture,
+        "feature_map": model.feature_map,
+        "width": model.width,
+        "method": model.solver,
+        "alpha": repr(model.alpha),
+        "mu": repr(model.mu),
+        "sigma": None if model.sigma is None else repr(model.sigma),
+        "kappa": None if model.kappa is None else repr(model.kappa),
+        "checks": version.checks,
+        "solver_fingerprint": version.solver_fingerprint,
+    }
+
+
+def sign(statement: dict[str, Any], ring: KeyRing) -> bytes:
+    """Return the statement in a DSSE envelope, signed with the installation's Ed25519 key."""
+    return dsse.sign_envelope(canonical_bytes(statement), PAYLOAD_TYPE, ring)
+
+
+def get(tx: Transaction, tenant_id: str, request_id: str) -> bytes:
+    """Return the envelope of a completed request. Raises NotFound."""
+    row = tx.session.get(Certificate, request_id)
+    if row is None or row.tenant_id != tenant_id:
+        raise NotFound("certificate of request", request_id)
+    return row.envelope

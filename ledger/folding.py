@@ -1,0 +1,108 @@
+"""Which records a model must fold in or take out to get from one sequence number to another.
+
+A version at sequence number a holds the records of the model's cohorts that were added by a and not removed by a.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+
+from ledger import catalog
+from ledger.database import Transaction
+from ledger.tables import FeatureShard, Record, RecordShard, Upload
+
+SHARDS_AT_ONCE = 400
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRows:
+    """Records in one feature shard: the object to read and, for each record id, its class index in the ledger."""
+
+    object_name: str
+    classes: dict[int, int]
+
+
+def added(tx: Transaction, model_id: str, after: int | None, upto: int) -> list[FeatureRows]:
+    """List the records that version `upto` holds and version `after` (None: nothing yet) does not."""
+    return _rows(tx, model_id, _uploads(after, upto), or_(Record.removed_seq.is_(None), Record.removed_seq > upto))
+
+
+def removed(tx: Transaction, model_id: str, after: int | None, upto: int) -> list[FeatureRows]:
+    """List the records that version `after` holds and version `upto` does not."""
+    if after is None:
+        return []
+    taken_out = and_(Record.removed_seq > after, Record.removed_seq <= upto)
+    return _rows(tx, model_id, _uploads(None, after), taken_out)
+
+
+def held(tx: Transaction, model_id: str, at: int) -> list[FeatureRows]:
+    """List every record that version `at` holds and whose features are still stored."""
+    return added(tx, model_id, None, at)
+
+
+def _uploads(after: int | None, upto: int) -> ColumnElement[bool]:
+    first = Upload.added_seq.is_not(None) if after is None else Upload.added_seq > after
+    return and_(first, Upload.added_seq <= upto)
+
+
+def _rows(
+    tx: Transaction, model_id: str, uploads: ColumnElement[bool], condition: ColumnElement[bool]
+) -> list[FeatureRows]:
+    cohorts = catalog.user_cohorts(tx, model_id)
+    chosen = select(Upload.id).where(Upload.cohort_id.in_(cohorts), uploads)
+    query = (
+        select(Record.shard_id, Record.id, Record.class_index)
+        .where(Record.cohort_id.in_(cohorts), Record.upload_id.in_(chosen), condition)
+        .order_by(Record.shard_id)
+    )
+    by_shard: dict[str, dict[int, int]] = {}
+    for shard_id, record_id, class_index in tx.session.execute(query):
+        by_shard.setdefault(shard_id, {})[record_id] = class_index
+    names = feature_objects(tx, model_id, list(by_shard))
+    return [FeatureRows(names[shard_id], classes) for shard_id, classes in by_shard.items()]
+
+
+def feature_objects(tx: Transaction, model_id: str, shard_ids: Sequence[str]) -> dict[str, str]:
+    """Map record shards to the objects with their features in this model."""
+    names: dict[str, str] = {}
+    for start in range(0, len(shard_ids), SHARDS_AT_ONCE):
+        query = select(FeatureShard.record_shard_id, FeatureShard.object_name).where(
+            FeatureShard.model_id == model_id,
+            FeatureShard.record_shard_id.in_(shard_ids[start : start + SHARDS_AT_ONCE]),
+        )
+        names |= {row.record_shard_id: row.object_name for row in tx.session.execute(query)}
+    return names
+
+
+def shards_without_features(tx: Transaction, model_id: str, *, upload_id: str | None = None) -> list[RecordShard]:
+    """List record shards of stored uploads (or of one) over which the model's features are still to be made."""
+    cohorts = catalog.user_cohorts(tx, model_id)
+    done = select(FeatureShard.record_shard_id).where(FeatureShard.model_id == model_id)
+    query = (
+        select(RecordShard)
+        .join(Upload, Upload.id == RecordShard.upload_id)
+        .where(RecordShard.cohort_id.in_(cohorts), RecordShard.id.not_in(done))
+    )
+    query = query.where(Upload.id == upload_id) if upload_id else query.where(Upload.added_seq.is_not(None))
+    return list(tx.session.execute(query.order_by(RecordShard.id)).scalars())
+
+
+def classes_of(tx: Transaction, shard_id: str) -> dict[int, int]:
+    """Map the ids of a shard's records to their class indices, those waiting to be purged included."""
+    query = select(Record.id, Record.class_index).where(Record.shard_id == shard_id)
+    return {row.id: row.class_index for row in tx.session.execute(query)}
+
+
+def count_held(tx: Transaction, model_id: str, at: int) -> int:
+    """Count the records that version `at` holds."""
+    cohorts = catalog.user_cohorts(tx, model_id)
+    chosen = select(Upload.id).where(Upload.cohort_id.in_(cohorts), _uploads(None, at))
+    query = select(func.count()).where(
+        Record.cohort_id.in_(cohorts),
+        Record.upload_id.in_(chosen),
+        or_(Record.removed_seq.is_(None), Record.removed_seq > at),
+    )
+    return tx.session.execute(query.select_from(Record)).scalar_one()

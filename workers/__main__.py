@@ -1,0 +1,74 @@
+"""`python -m workers`: do jobs until told to stop.
+
+As the embedded server's child, standard input is a pipe: every line is a nudge to look for jobs at once, and its end
+means that the server is gone and this process must go too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+
+import structlog
+import torch
+
+from ledger.ledger import open_ledger
+from ledger.migrate import require_current
+from workers.deps import Deps
+from workers.logs import configure_logs
+from workers.loop import Loop
+from workers.settings import WorkerSettings
+
+
+def clock_us() -> int:
+    """UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+def build_deps(settings: WorkerSettings) -> Deps:
+    """Open everything that jobs need, as the settings say."""
+    torch.set_num_threads(settings.threads)
+    ledger = open_ledger(settings, clock=clock_us, random=secrets.token_bytes)
+    require_current(ledger.database.engine)
+    return Deps(
+        ledger=ledger,
+        worker=f"{os.getpid()}-{secrets.token_hex(4)}",
+        clock_us=clock_us,
+        wait_s=time.sleep,
+        lease_us=settings.job_lease_ms * 1000,
+        slice_us=settings.slice_ms * 1000,
+        clock_skew_us=settings.clock_skew_ms * 1000,
+        backup_days=settings.backup_days,
+    )
+
+
+def main(deps: Deps | None = None, settings: WorkerSettings | None = None) -> None:
+    """Run until the parent is gone (with --child) or a signal comes; a job in hand is finished first."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__.splitlines()[0])
+    parser.add_argument("--child", action="store_true", help="stop when standard input ends; its lines are nudges")
+    arguments = parser.parse_args()
+    settings = settings or WorkerSettings()
+    configure_logs(settings.log_level)
+    loop = Loop(deps or build_deps(settings), poll_s=settings.poll_ms / 1000)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    if arguments.child:
+        threading.Thread(target=follow_parent, args=(loop,), name="parent", daemon=True).start()
+    structlog.get_logger(__name__).info("worker started", pid=os.getpid())
+    loop.run()
+
+
+def follow_parent(loop: Loop) -> None:
+    """Turn lines on standard input into nudges, and its end into a stop."""
+    for _ in sys.stdin.buffer:
+        loop.nudge()
+    loop.stop()
+
+
+if __name__ == "__main__":
+    main()

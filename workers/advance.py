@@ -1,0 +1,141 @@
+"""The job `advance`: bring a model up to the newest change. Training, additions, deletions and recovery are all this.
+
+A crash at any point is followed by the same job, which ends the same way once (docs/flows.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ledger import artifacts, folding, inventory, jobs, requests, versions
+from ledger.tables import Model, ModelVersion
+from unlearning.fingerprint import solver_fingerprint
+from unlearning.public_model import PublicModel
+from unlearning.rows import QuantizedRows
+from unlearning.statistics import Statistics
+from unlearning.weights import weights_to_bytes
+from workers import checks, models, rows
+from workers.deps import Deps
+from workers.progress import Progress
+
+
+def run(deps: Deps, claim: jobs.Claim) -> None:
+    """Fold the newest changes into the statistics, solve, check, publish.
+
+    Raises CheckFailed, LeaseLost, PublishConflict, UnlearningError, LedgerError; nothing is published then.
+    """
+    assert claim.model_id is not None
+    started = deps.clock_us()
+    database = deps.ledger.database
+    with database.begin() as tx:
+        upto = requests.resolve_accepted(tx, claim.tenant_id)
+    deps.point("advance.resolved")
+    with database.read() as tx:
+        model = tx.session.get_one(Model, claim.model_id)
+        before = versions.active(tx, model.id)
+        after_seq = None if before is None else model.applied_seq
+        added = folding.added(tx, model.id, after_seq, upto)
+        removed = folding.removed(tx, model.id, after_seq, upto)
+    if before is not None and not added and not removed:
+        with database.begin() as tx:
+            versions.confirm(tx, claim, before, started_from=model.applied_seq, upto=upto)
+            jobs.finish(tx, claim)
+        return
+    public = models.load_public(deps.ledger, model.id)
+    statistics = _fold(deps, claim, public, before, added, removed)
+    deps.point("advance.folded")
+    weights = deps.solve(statistics, public.plan, mu=model.mu, residual_budget=model.residual_budget).weights
+    deps.point("advance.solved")
+    candidate = _write(deps, claim, model, statistics, weights, upto)
+    deps.point("advance.written")
+    checked = checks.check(deps, model, public, before, candidate)
+    measured: dict[str, object] = {
+        "records": checked.count,
+        "accuracy": _accuracy(deps, model, public, weights),
+        "seconds": round((deps.clock_us() - started) / 1e6, 3),
+    }
+    deps.point("advance.checked")
+    with database.begin() as tx:
+        version = versions.publish(tx, claim, _new_version(model, before, candidate, measured))
+        jobs.finish(tx, claim, {"version": version.number})
+        deps.point("advance.publishing")
+    deps.point("advance.published")
+
+
+def _fold(
+    deps: Deps,
+    claim: jobs.Claim,
+    public: PublicModel,
+    before: ModelVersion | None,
+    added: list[folding.FeatureRows],
+    removed: list[folding.FeatureRows],
+) -> Statistics:
+    assert claim.model_id is not None
+    nobody = QuantizedRows.empty(public.width, public.classes)
+    statistics = Statistics.zero(public.width, public.classes)
+    if before is not None:
+        statistics = models.load_statistics(deps.ledger, before)
+    progress = Progress(deps, claim, note="folding records")
+    total, done = max(len(added) + len(removed), 1), 0
+    for shards, sign in ((added, 1), (removed, -1)):
+        for group in rows.groups(shards):
+            found = rows.read(deps.ledger, claim.model_id, public, group)
+            change = (found, nobody) if sign > 0 else (nobody, found)
+            statistics = deps.fold(statistics, *change, public.plan)
+            done += len(group)
+            progress(0.8 * done / total)
+    return statistics
+
+
+def _write(
+    deps: Deps,
+    claim: jobs.Claim,
+    model: Model,
+    statistics: Statistics,
+    weights: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    upto: int,
+) -> checks.Candidate:
+    """Write statistics and weights, each sealed with a salt of its own, and return their names and commitments."""
+    written = {}
+    for kind, body, context in (
+        ("statistics", statistics.to_bytes(), artifacts.statistics_context(model.id)),
+        ("weights", weights_to_bytes(weights), artifacts.weights_context(model.id)),
+    ):
+        random = deps.ledger.database.random
+        salt = random(artifacts.SALT_SIZE)
+        sealed = artifacts.seal_artifact(body, salt=salt, ring=deps.ledger.ring, context=context, random=random)
+        name = inventory.write_pending(
+            deps.ledger.database, deps.ledger.objects, claim.tenant_id, kind, claim.owner, [sealed]
+        )
+        written[kind] = (name, artifacts.commitment(salt, body))
+    return checks.Candidate(*written["statistics"], *written["weights"], upto)
+
+
+def _accuracy(
+    deps: Deps, model: Model, public: PublicModel, weights: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+) -> float | None:
+    """Return the share of evaluation records that are classified rightly."""
+    evaluation = models.load_evaluation(deps.ledger, model, public)
+    if evaluation is None:
+        return None
+    features = public.plan.phi_values(evaluation.phi)
+    logits = public.plan.core_values(evaluation.core_output) + features @ weights
+    return float(np.mean(logits.argmax(axis=1) == evaluation.labels))
+
+
+def _new_version(
+    model: Model, before: ModelVersion | None, candidate: checks.Candidate, measured: dict[str, object]
+) -> versions.NewVersion:
+    return versions.NewVersion(
+        model_id=model.id,
+        started_from=model.applied_seq,
+        applied_seq=candidate.upto,
+        anchor=before is None,
+        weights_object=candidate.weights_object,
+        statistics_object=candidate.statistics_object,
+        weights_commitment=candidate.weights_commitment,
+        statistics_commitment=candidate.statistics_commitment,
+        solver_fingerprint=solver_fingerprint()["digest"],
+        checks={"transition": "pass", "residual": "pass", "residual_budget": f"{model.residual_budget:.6e}"},
+        measured=measured,
+    )

@@ -1,0 +1,75 @@
+"""What a new version must pass before it is published: the certificate's first two facts.
+
+Everything is read back from the stores and asked of the ledger anew; nothing is taken from the memory of the code that
+made the version. *Removed*: the statistics moved by exactly the records that the ledger says. *Solved*: the weights
+are the minimiser for these statistics, float error included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ledger import artifacts, folding
+from ledger.tables import Model, ModelVersion
+from unlearning.public_model import PublicModel
+from unlearning.residual import check_residual
+from unlearning.statistics import Statistics
+from unlearning.transition import check_transition
+from unlearning.weights import weights_from_bytes
+from workers import models, rows
+from workers.deps import Deps
+from workers.errors import CheckFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that has been written but not published: object names, commitments, and the sequence it folds up to."""
+
+    statistics_object: str
+    statistics_commitment: str
+    weights_object: str
+    weights_commitment: str
+    upto: int
+
+
+def check(deps: Deps, model: Model, public: PublicModel, before: ModelVersion | None, new: Candidate) -> Statistics:
+    """Check a candidate against the ledger and return its statistics as read back. Raises CheckFailed, LedgerError."""
+    ledger = deps.ledger
+    with ledger.database.read() as tx:
+        started_from = None if before is None else model.applied_seq
+        added = folding.added(tx, model.id, started_from, new.upto)
+        removed = folding.removed(tx, model.id, started_from, new.upto)
+        held = folding.count_held(tx, model.id, new.upto)
+    _, body = artifacts.open_artifact(
+        ledger, new.statistics_object, artifacts.statistics_context(model.id), committed=new.statistics_commitment
+    )
+    after = Statistics.from_bytes(body)
+    base = Statistics.zero(public.width, public.classes) if before is None else models.load_statistics(ledger, before)
+    report = check_transition(
+        base,
+        after,
+        rows.read(ledger, model.id, public, removed),
+        rows.read(ledger, model.id, public, added),
+        public.plan,
+        ledger.database.random,
+    )
+    if not report.passed:
+        raise CheckFailed("transition", f"the statistics did not move by the ledger's changes: {report.failures}")
+    if after.count != held:
+        raise CheckFailed("count", f"the statistics hold {after.count} records, the ledger {held}")
+    _check_solved(deps, model, public, after, new)
+    return after
+
+
+def _check_solved(deps: Deps, model: Model, public: PublicModel, after: Statistics, new: Candidate) -> None:
+    assert model.residual_budget is not None
+    _, body = artifacts.open_artifact(
+        deps.ledger, new.weights_object, artifacts.weights_context(model.id), committed=new.weights_commitment
+    )
+    report = check_residual(
+        after, public.plan, weights_from_bytes(body), mu=model.mu, residual_budget=model.residual_budget
+    )
+    if not report.passed:
+        raise CheckFailed(
+            "residual", f"the gradient is up to {report.residual_bound:.3e}, the budget {report.budget:.3e}"
+        )

@@ -1,0 +1,45 @@
+"""What a job needs, built once per process and handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ledger.ledger import Ledger
+from unlearning.exact_solver import ExactSolution, solve_exact
+from unlearning.quantization import QuantizationPlan
+from unlearning.rows import QuantizedRows
+from unlearning.statistics import Statistics
+
+Fold = Callable[[Statistics, QuantizedRows, QuantizedRows, QuantizationPlan], Statistics]
+Solve = Callable[..., ExactSolution]
+
+
+def fold(before: Statistics, added: QuantizedRows, removed: QuantizedRows, plan: QuantizationPlan) -> Statistics:
+    """Return the statistics after a change: the same integers that were added are subtracted."""
+    return before.plus(added, plan).minus(removed, plan)
+
+
+def nothing(_point: str) -> None:
+    """Go on: this is where a test may kill the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """A worker's dependencies.
+
+    `fold` and `solve` are the mathematics (the tests of the checks hand in faulty ones), `point` is called with a name
+    at every place between which a process may die (docs/flows.md).
+    """
+
+    ledger: Ledger
+    worker: str
+    clock_us: Callable[[], int]
+    wait_s: Callable[[float], None]
+    lease_us: int
+    slice_us: int
+    clock_skew_us: int
+    backup_days: int
+    fold: Fold = field(default=fold)
+    solve: Solve = field(default=solve_exact)
+    point: Callable[[str], None] = field(default=nothing)

@@ -1,0 +1,87 @@
+"""The jobs `ingest_model` and `ingest_upload`: quantized features of stored records, shard by shard."""
+
+from __future__ import annotations
+
+import numpy as np
+from sqlalchemy import func, select
+
+from ledger import catalog, features, folding, inventory, jobs
+from ledger.database import Transaction
+from ledger.shards import encode_shard
+from ledger.tables import Cohort, RecordShard, Upload
+from ledger.uploads import feature_context
+from unlearning.public_model import PublicModel
+from unlearning.rows import pack
+from workers import models, records
+from workers.deps import Deps
+from workers.progress import Progress
+
+
+def run_model(deps: Deps, claim: jobs.Claim) -> None:
+    """Make a new model's features of everything stored, then declare it ready. Raises UnlearningError, LedgerError."""
+    assert claim.model_id is not None
+    with deps.ledger.database.read() as tx:
+        todo = folding.shards_without_features(tx, claim.model_id)
+        cohorts = catalog.user_cohorts(tx, claim.model_id)
+        total = _count_shards(tx, RecordShard.cohort_id.in_(cohorts))
+    finished = _extract(deps, claim, claim.model_id, todo, total)
+    with deps.ledger.database.begin() as tx:
+        if finished and features.make_ready(tx, claim):
+            jobs.finish(tx, claim)
+        else:
+            jobs.put_back(tx, claim, not_before=tx.now)
+
+
+def run_upload(deps: Deps, claim: jobs.Claim) -> None:
+    """Make every ready model's features of an upload, then put the upload into the sequence of changes."""
+    assert claim.upload_id is not None
+    with deps.ledger.database.read() as tx:
+        upload = tx.session.get_one(Upload, claim.upload_id)
+        ready = [model.id for model in catalog.models_over(tx, [upload.cohort_id], states=("ready",))]
+        todo = {model_id: folding.shards_without_features(tx, model_id, upload_id=upload.id) for model_id in ready}
+        total = _count_shards(tx, RecordShard.upload_id == upload.id)
+    finished = all(_extract(deps, claim, model_id, shards, total) for model_id, shards in todo.items())
+    with deps.ledger.database.begin() as tx:
+        if finished and features.add_upload(tx, claim):
+            jobs.finish(tx, claim)
+        else:
+            jobs.put_back(tx, claim, not_before=tx.now)
+
+
+def _count_shards(tx: Transaction, condition: object) -> int:
+    return tx.session.execute(select(func.count()).select_from(RecordShard).where(condition)).scalar_one()  # type: ignore[arg-type]  # a column condition
+
+
+def _extract(deps: Deps, claim: jobs.Claim, model_id: str, todo: list[RecordShard], total: int) -> bool:
+    """Extract shard by shard until all are done (True) or the slice of time is over (False)."""
+    if not todo:
+        return True
+    public = models.load_public(deps.ledger, model_id)
+    progress = Progress(deps, claim, note="extracting features")
+    end = deps.clock_us() + deps.slice_us
+    for position, shard in enumerate(todo):
+        if deps.clock_us() > end:
+            return False
+        _extract_shard(deps, claim, model_id, public, shard)
+        progress(1 - (len(todo) - position - 1) / max(total, 1))
+    return True
+
+
+def _extract_shard(deps: Deps, claim: jobs.Claim, model_id: str, public: PublicModel, shard: RecordShard) -> None:
+    ledger = deps.ledger
+    with ledger.database.read() as tx:
+        cohort = tx.session.get_one(Cohort, shard.cohort_id)
+        classes = folding.classes_of(tx, shard.id)
+    ids, x = records.read_shard(ledger, cohort, shard.object_name)
+    rows = public.extract(x, np.array([classes[record_id] for record_id in ids], dtype=np.int64))
+    blob = encode_shard(
+        list(zip(ids, pack(rows), strict=True)),
+        ring=ledger.ring,
+        context=feature_context(model_id),
+        random=ledger.database.random,
+    )
+    name = inventory.write_pending(ledger.database, ledger.objects, claim.tenant_id, "features", claim.owner, [blob])
+    deps.point("ingest.written")
+    with ledger.database.begin() as tx:
+        if not features.add_shard(tx, claim, model_id, shard, name):
+            inventory.doom(tx, [name])

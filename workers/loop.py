@@ -1,0 +1,73 @@
+"""The worker's loop: jobs while there are any, then wait for a nudge or the next look."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from ledger import inventory, uploads
+from ledger.errors import LedgerError
+from ledger.tables import Tenant
+from workers.deps import Deps
+from workers.runner import run_next
+
+SWEEP_EVERY_US = 60_000_000
+
+log = structlog.get_logger(__name__)
+
+
+class Loop:
+    """Runs jobs one after another. `nudge` and `stop` may be called from other threads and signal handlers."""
+
+    def __init__(self, deps: Deps, *, poll_s: float) -> None:
+        self._deps = deps
+        self._poll_s = poll_s
+        self._wake = threading.Event()
+        self._over = False
+        self._swept_us = 0
+
+    def nudge(self) -> None:
+        """Look for jobs at once."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Finish the job in hand, then leave `run`."""
+        self._over = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Work until `stop`. A database that is away for a while is waited for."""
+        while not self._over:
+            self._wake.clear()
+            try:
+                self._sweep()
+                busy = run_next(self._deps)
+            except (DBAPIError, LedgerError) as problem:
+                log.warning("looking for jobs failed; trying again", why=type(problem).__name__)
+                busy = False
+            if not busy and not self._over:
+                self._wake.wait(self._poll_s)
+
+    def _sweep(self) -> None:
+        """Now and then, take back what crashed processes left unfinished."""
+        if self._deps.clock_us() - self._swept_us < SWEEP_EVERY_US:
+            return
+        self._swept_us = self._deps.clock_us()
+        sweep(self._deps)
+
+
+def sweep(deps: Deps) -> None:
+    """Take back uploads whose receiver died and objects whose writer died."""
+    uploads.abandon_expired(deps.ledger)
+    with deps.ledger.database.begin() as tx:
+        tenants = list(tx.session.execute(select(Tenant.id)).scalars())
+        for tenant_id in tenants:
+            inventory.doom_abandoned(tx, tenant_id)
+    for tenant_id in tenants:
+        with deps.ledger.database.read() as tx:
+            names = inventory.unfinished(tx, tenant_id)
+        if names:
+            inventory.delete_doomed(deps.ledger.database, deps.ledger.objects, tenant_id)

@@ -1,0 +1,49 @@
+"""Loading what a model is made of from the stores, checked against the ledger."""
+
+from __future__ import annotations
+
+from ledger import artifacts
+from ledger.ledger import Ledger
+from ledger.sealed import unseal
+from ledger.tables import Model, ModelVersion
+from unlearning.public_model import PublicModel
+from unlearning.rows import QuantizedRows, row_bytes, unpack
+from unlearning.statistics import Statistics
+from workers.errors import CheckFailed
+
+
+def load_public(ledger: Ledger, model_id: str) -> PublicModel:
+    """Return a model's public part. Raises ObjectMissing, ObjectCorrupt, CorruptArtifact, CheckFailed."""
+    with ledger.database.read() as tx:
+        row = tx.session.get_one(Model, model_id)
+    assert row.public_object is not None
+    public = PublicModel.from_bytes(artifacts.open_public(ledger, row.public_object, model_id))
+    if public.digest() != row.public_digest:
+        raise CheckFailed("public model", "the stored public part is not the one that the ledger names")
+    return public
+
+
+def load_statistics(ledger: Ledger, version: ModelVersion) -> Statistics:
+    """Return a version's statistics, which must be the ones that it committed to. Raises ObjectCorrupt."""
+    assert version.statistics_object is not None
+    _, body = artifacts.open_artifact(
+        ledger,
+        version.statistics_object,
+        artifacts.statistics_context(version.model_id),
+        committed=version.statistics_commitment,
+    )
+    return Statistics.from_bytes(body)
+
+
+def load_evaluation(ledger: Ledger, model: Model, public: PublicModel) -> QuantizedRows | None:
+    """Return the quantized rows of the model's evaluation cohort, or None when it has none."""
+    if model.evaluation_object is None:
+        return None
+    body = unseal(
+        ledger.objects.read(model.evaluation_object),
+        ring=ledger.ring,
+        context=artifacts.evaluation_context(model.id),
+        name=model.evaluation_object,
+    )
+    length = row_bytes(public.width, public.classes)
+    return unpack([body[i : i + length] for i in range(0, len(body), length)], public.width, public.classes)

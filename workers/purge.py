@@ -1,0 +1,162 @@
+"""The job `purge`: destroy what published removals left behind, prove that it is gone, and certify.
+
+In this order: nobody can be answered from an old version; old weights and statistics are deleted; shards are rewritten
+without the forgotten records; all of it is read back; the database's log is cut; then, in one transaction, the
+certificate, the event and `completed`. Every step starts from what the ledger says, so a crash repeats it harmlessly.
+"""
+
+from __future__ import annotations
+
+from ledger import certificates, inventory, jobs, leases, purging, requests, versions
+from ledger.errors import ObjectMissing
+from ledger.purging import DoomedShard
+from ledger.shards import ShardReader, without
+from ledger.tables import ForgetRequest, ModelVersion
+from ledger.uploads import feature_context, record_context
+from workers.deps import Deps
+from workers.errors import CheckFailed, StillServed
+
+WAIT_US = 20_000_000  # how long one run waits for API processes and readers before it steps aside
+POLL_S = 0.005
+
+
+def run(deps: Deps, claim: jobs.Claim) -> None:
+    """Purge everything that is due for the tenant and complete its requests.
+
+    Raises StillServed (the job is repeated), CheckFailed, LeaseLost, LedgerError.
+    """
+    database = deps.ledger.database
+    with database.begin() as tx:
+        requests.resolve_accepted(tx, claim.tenant_id)  # requests that concern no model come here directly
+        request_ids = purging.begin(tx, claim)
+        inventory.doom_abandoned(tx, claim.tenant_id)
+        old = list(versions.superseded(tx, claim.tenant_id))
+        covering = purging.covering_versions(tx, request_ids)
+    deps.point("purge.begun")
+    unserved_at = _wait_until_unserved(deps, old, covering)
+    deps.point("purge.unserved")
+    inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
+    _destroy(deps, claim, old)
+    deps.point("purge.versions_destroyed")
+    names = _rewrite_shards(deps, claim, request_ids)
+    inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
+    deps.point("purge.objects_deleted")
+    _verify_gone(deps, request_ids, names)
+    _cut_log(deps)
+    deps.point("purge.verified")
+    erased_at = deps.clock_us()
+    with database.begin() as tx:
+        for request_id in purging.can_complete(tx, request_ids):
+            request = tx.session.get_one(ForgetRequest, request_id)
+            request.unserved_at, request.erased_at = unserved_at, erased_at
+            statement = certificates.statement(
+                tx, request, erased_at=erased_at, unserved_at=unserved_at, backup_days=deps.backup_days
+            )
+            envelope = certificates.sign(statement, deps.ledger.ring)
+            facts = {"removed": True, "solved": True, "gone": True, "unserved": True}
+            purging.complete(tx, claim, request, envelope, facts)
+        jobs.finish(tx, claim)
+        deps.point("purge.completing")
+    deps.point("purge.completed")
+
+
+def _wait_until_unserved(deps: Deps, old: list[ModelVersion], covering: list[ModelVersion]) -> int:
+    """Return when no API process could answer from a version older than the covering ones. Raises StillServed."""
+    needed: dict[str, int] = {}
+    for version in covering:
+        needed[version.model_id] = max(needed.get(version.model_id, 0), version.number)
+    for version in old:
+        needed[version.model_id] = max(needed.get(version.model_id, 0), version.number + 1)
+    give_up = deps.clock_us() + WAIT_US
+    while True:
+        with deps.ledger.database.read() as tx:
+            left = sum(
+                leases.stragglers(tx, model_id, number, clock_skew_us=deps.clock_skew_us)
+                for model_id, number in needed.items()
+            )
+            now = tx.now
+        if not left:
+            return now
+        if now > give_up:
+            raise StillServed(left)
+        deps.wait_s(POLL_S)
+
+
+def _destroy(deps: Deps, claim: jobs.Claim, old: list[ModelVersion]) -> None:
+    if not old:
+        return
+    for version in old:
+        for name in (version.weights_object, version.statistics_object):
+            if name is not None and deps.ledger.objects.exists(name):
+                raise CheckFailed("gone", "an object of a superseded version is still there after it was deleted")
+    with deps.ledger.database.begin() as tx:
+        jobs.check_fence(tx, claim)
+        for version in old:
+            versions.mark_destroyed(tx, tx.session.get_one(ModelVersion, version.id))
+        leases.drop_expired(tx, clock_skew_us=deps.clock_skew_us)
+
+
+def _rewrite_shards(deps: Deps, claim: jobs.Claim, request_ids: list[str]) -> list[tuple[str, bytes, tuple[int, ...]]]:
+    """Rewrite every shard that holds forgotten records. Returns what to read back: object, context, forgotten ids."""
+    rewritten: list[tuple[str, bytes, tuple[int, ...]]] = []
+    while True:
+        with deps.ledger.database.read() as tx:
+            todo = purging.shards(tx, request_ids)
+        if not todo:
+            return rewritten
+        for shard in todo:
+            rewritten += _rewrite(deps, claim, shard)
+
+
+def _rewrite(deps: Deps, claim: jobs.Claim, shard: DoomedShard) -> list[tuple[str, bytes, tuple[int, ...]]]:
+    record_object = _without(deps, claim, "records", shard.object_name, record_context(shard.cohort_id), shard)
+    features = {
+        model_id: _without(deps, claim, "features", name, feature_context(model_id), shard)
+        for model_id, name in shard.features.items()
+    }
+    deps.point("purge.shard_written")
+    written = [name for name in (record_object, *features.values()) if name is not None]
+    with deps.ledger.database.begin() as tx:
+        if not purging.replace(tx, claim, shard, record_object, features):
+            inventory.doom(tx, written)
+            return []
+    deps.point("purge.shard_replaced")
+    contexts = {record_object: record_context(shard.cohort_id)}
+    contexts |= {name: feature_context(model_id) for model_id, name in features.items()}
+    return [(name, context, shard.record_ids) for name, context in contexts.items() if name is not None]
+
+
+def _without(deps: Deps, claim: jobs.Claim, kind: str, name: str, context: bytes, shard: DoomedShard) -> str | None:
+    ledger = deps.ledger
+    reader = ShardReader(ledger.objects, name, ring=ledger.ring, context=context)
+    rest = without(reader, set(shard.record_ids) & set(reader.ids()))
+    if rest is None:
+        return None
+    return inventory.write_pending(ledger.database, ledger.objects, claim.tenant_id, kind, claim.owner, [rest])
+
+
+def _verify_gone(deps: Deps, request_ids: list[str], names: list[tuple[str, bytes, tuple[int, ...]]]) -> None:
+    """Read back: no row, no doomed object, no rewritten shard knows a forgotten record. Raises CheckFailed."""
+    ledger = deps.ledger
+    for name, context, forgotten in names:
+        try:
+            ids = set(ShardReader(ledger.objects, name, ring=ledger.ring, context=context).ids())
+        except ObjectMissing:
+            continue  # rewritten again meanwhile
+        if ids & set(forgotten):
+            raise CheckFailed("gone", "a rewritten shard still holds a forgotten record")
+    with ledger.database.read() as tx:
+        if purging.records_left(tx, request_ids):
+            raise CheckFailed("gone", "the ledger still has rows of forgotten records")
+        doomed = inventory.doomed(tx)
+    if any(ledger.objects.exists(name) for name in doomed):
+        raise CheckFailed("gone", "a doomed object is still in the store")
+
+
+def _cut_log(deps: Deps) -> None:
+    """Cut SQLite's log, which may still hold deleted rows, waiting for readers. Raises StillServed."""
+    give_up = deps.clock_us() + WAIT_US
+    while not deps.ledger.database.checkpoint():
+        if deps.clock_us() > give_up:
+            raise StillServed(1)
+        deps.wait_s(POLL_S)

@@ -1,0 +1,118 @@
+"""Running one job: claim, heartbeat, work, and what happens when it fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from ledger import jobs, requests
+from ledger.errors import LeaseLost, LedgerError, PublishConflict
+from ledger.tables import Model
+from unlearning.errors import UnlearningError
+from workers import advance, ingest, purge, rebuild, train_core
+from workers.deps import Deps
+from workers.errors import StillServed, WorkError
+
+Run = Callable[[Deps, jobs.Claim], None]
+
+RUN: dict[str, Run] = {
+    jobs.TRAIN_CORE: train_core.run,
+    jobs.INGEST_MODEL: ingest.run_model,
+    jobs.INGEST_UPLOAD: ingest.run_upload,
+    jobs.ADVANCE: advance.run,
+    jobs.PURGE: purge.run,
+    jobs.REBUILD: rebuild.run,
+}
+# These say that the world moved on, not that the work is wrong: try again at once, without counting.
+MOVED_ON = (PublishConflict, StillServed)
+BACKOFF_US = 200_000
+
+log = structlog.get_logger(__name__)
+
+
+def run_next(deps: Deps) -> bool:
+    """Claim and run one job. False when there was none to run."""
+    claim = jobs.claim(deps.ledger.database, deps.worker, lease_us=deps.lease_us)
+    if claim is None:
+        return False
+    run_claimed(deps, claim)
+    return True
+
+
+def run_claimed(deps: Deps, claim: jobs.Claim) -> None:
+    """Run a claimed job to its end. Whatever it raises becomes a fact about the job, or (a lost lease) nothing."""
+    facts = log.bind(job=claim.job_id, kind=claim.kind, fence=claim.fence)
+    try:
+        deps.point(f"{claim.kind}.claimed")
+        with heartbeat(deps, claim):
+            RUN[claim.kind](deps, claim)
+        facts.info("job done")
+    except LeaseLost:
+        facts.warning("lease lost; another worker has the job")
+    except MOVED_ON as problem:
+        facts.info("job steps aside", why=type(problem).__name__)
+        _put_back(deps, claim, error=None)
+    except (UnlearningError, WorkError, LedgerError, DBAPIError, OSError, MemoryError) as problem:
+        message = f"{type(problem).__name__}: {_safe_message(problem)}"
+        facts.error("job failed", error=message, attempt=claim.attempts)
+        if claim.attempts >= jobs.MAX_ATTEMPTS or _is_final(problem):
+            _fail(deps, claim, message)
+        else:
+            _put_back(deps, claim, error=message)
+
+
+def _safe_message(problem: Exception) -> str:
+    """Return a message without statement parameters, which a database error would carry along."""
+    return str(problem.orig) if isinstance(problem, DBAPIError) else str(problem)
+
+
+def _is_final(problem: Exception) -> bool:
+    """Whether trying again cannot help: the mathematics refused its input."""
+    return isinstance(problem, UnlearningError)
+
+
+def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None) -> None:
+    wait_us = 0 if error is None else BACKOFF_US * 2 ** min(claim.attempts, 6)
+    try:
+        with deps.ledger.database.begin() as tx:
+            jobs.put_back(tx, claim, not_before=tx.now + wait_us, error=error)
+    except (LeaseLost, DBAPIError) as problem:
+        log.warning("job not put back; its lease will run out", job=claim.job_id, why=type(problem).__name__)
+
+
+def _fail(deps: Deps, claim: jobs.Claim, message: str) -> None:
+    with deps.ledger.database.begin() as tx:
+        jobs.fail(tx, claim, message)
+        if claim.kind in (jobs.TRAIN_CORE, jobs.INGEST_MODEL) and claim.model_id is not None:
+            model = tx.session.get_one(Model, claim.model_id)
+            model.state, model.error = "failed", message
+            requests.release_model(tx, claim.model_id)
+        if claim.kind in (jobs.ADVANCE, jobs.PURGE):
+            requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message)
+
+
+@contextmanager
+def heartbeat(deps: Deps, claim: jobs.Claim) -> Iterator[None]:
+    """Renew the claim's lease from a thread for as long as the block runs."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(deps.lease_us / 1e6 / 3):
+            try:
+                jobs.renew(deps.ledger.database, claim, lease_us=deps.lease_us)
+            except LeaseLost:
+                return  # the job finds out when it publishes
+            except DBAPIError as problem:
+                log.warning("lease not renewed", job=claim.job_id, why=type(problem).__name__)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,17 @@
+"""Settings of a worker process."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ledger.settings import LedgerSettings
+
+
+class WorkerSettings(LedgerSettings):
+    """Read from `LACUNA_*` variables, as `LedgerSettings`."""
+
+    threads: int = Field(2, ge=1, description="Threads of torch. Equal numbers give equal bits.")
+    job_lease_ms: int = Field(30_000, ge=100, description="How long a dead worker's job waits for another worker.")
+    poll_ms: int = Field(200, ge=1, description="How often to look for jobs when nobody nudges.")
+    slice_ms: int = Field(1_000, ge=1, description="How long bulk work goes on before it lets urgent jobs through.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")

@@ -1,0 +1,79 @@
+"""The job `train_core`: a model's public part, from its core cohort alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ledger import artifacts, inventory, jobs
+from ledger.sealed import seal
+from ledger.tables import Cohort, Model
+from unlearning.public_model import PublicModel, fit_public_model
+from unlearning.residual import default_residual_budget
+from unlearning.rows import pack
+from workers import records
+from workers.deps import Deps
+from workers.errors import NothingToLearn
+from workers.progress import Progress
+
+
+def run(deps: Deps, claim: jobs.Claim) -> None:
+    """Train the core, fix every public constant, extract the evaluation cohort's features, and ask for ingestion.
+
+    Raises NothingToLearn, UnlearningError, LedgerError.
+    """
+    assert claim.model_id is not None
+    ledger = deps.ledger
+    with ledger.database.read() as tx:
+        model = tx.session.get_one(Model, claim.model_id)
+        class_names = tx.session.get_one(Cohort, model.core_cohort_id).class_names
+    x, y = records.read_cohort(ledger, model.core_cohort_id)
+    if len(np.unique(y)) < 2:
+        raise NothingToLearn("core")
+    progress = Progress(deps, claim, note="training the core network")
+    public = fit_public_model(
+        x,
+        y,
+        class_names=tuple(class_names),
+        architecture=model.architecture,
+        feature_map=model.feature_map,
+        width=model.width,
+        alpha=model.alpha,
+        capacity=model.capacity,
+        epochs=model.epochs,
+        seed=model.seed,
+        on_progress=progress,
+    )
+    deps.point("train_core.trained")
+    sealed = seal(
+        public.to_bytes(), ring=ledger.ring, context=artifacts.public_context(model.id), random=ledger.database.random
+    )
+    name = inventory.write_pending(ledger.database, ledger.objects, claim.tenant_id, "public", claim.owner, [sealed])
+    evaluation = _evaluation_object(deps, claim, model, public)
+    deps.point("train_core.written")
+    with ledger.database.begin() as tx:
+        jobs.finish(tx, claim)
+        row = tx.session.get_one(Model, model.id, with_for_update=True)
+        row.state, row.error = "ingesting", None
+        row.width = public.width
+        row.public_object, row.public_digest, row.evaluation_object = name, public.digest(), evaluation
+        row.residual_budget = row.residual_budget or default_residual_budget(public.plan, public.width, row.mu)
+        inventory.enliven(tx, [name] + ([evaluation] if evaluation else []))
+        jobs.add(tx, claim.tenant_id, jobs.INGEST_MODEL, lock_key=f"public:{model.id}", model_id=model.id)
+
+
+def _evaluation_object(deps: Deps, claim: jobs.Claim, model: Model, public: PublicModel) -> str | None:
+    """Write the quantized rows of the evaluation cohort, which is public, and return the object's name."""
+    if model.evaluation_cohort_id is None:
+        return None
+    x, y = records.read_cohort(deps.ledger, model.evaluation_cohort_id)
+    if not len(y):
+        raise NothingToLearn("evaluation")
+    sealed = seal(
+        b"".join(pack(public.extract(x, y))),
+        ring=deps.ledger.ring,
+        context=artifacts.evaluation_context(model.id),
+        random=deps.ledger.database.random,
+    )
+    return inventory.write_pending(
+        deps.ledger.database, deps.ledger.objects, claim.tenant_id, "evaluation", claim.owner, [sealed]
+    )
