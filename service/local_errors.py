@@ -1,0 +1,65 @@
+"""What can go wrong on the machine where a command or an embedded server runs.
+
+LocalError
+├── NoKey                    a command needs an API key and has none
+├── DataDirectoryBusy        another server uses the data directory
+├── DataDirectoryUnusable    the data directory cannot be made or written
+├── AddressTaken             the server cannot listen where it was told to
+└── DemoDataMissing          scikit-learn, whose digits the demo uses, is not installed
+"""
+
+# ruff: noqa: N818 - the names are facts; a suffix on each would repeat the base class.
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LocalError(Exception):
+    """Base of everything that is refused before any service is asked."""
+
+
+class NoKey(LocalError):
+    """A command needs an API key and has none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This needs an API key. Set LACUNA_API_KEY or give --key; `lacuna key create` on the server's machine "
+            "makes one."
+        )
+
+
+class DataDirectoryBusy(LocalError):
+    """Another server uses the data directory."""
+
+    def __init__(self, directory: Path, holder: str) -> None:
+        """`holder` is the number of the process that holds it, or empty."""
+        super().__init__(
+            f"Another server{f' (process {holder})' if holder else ''} is using {directory}. "
+            "Stop that one, or choose another directory with --data-dir."
+        )
+
+
+class DataDirectoryUnusable(LocalError):
+    """The data directory cannot be made or written."""
+
+    def __init__(self, directory: Path, why: str) -> None:
+        """`why` is what the system said."""
+        super().__init__(f"The data directory {directory} cannot be used: {why}. Choose another with --data-dir.")
+
+
+class AddressTaken(LocalError):
+    """The server cannot listen where it was told to."""
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        """`why` is what the system said."""
+        super().__init__(f"Cannot listen on {host} port {port}: {why}. Choose another with --host or --port.")
+
+
+class DemoDataMissing(LocalError):
+    """The demo's data come with scikit-learn, which is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The demo uses the handwritten digits that come with scikit-learn. Run: pip install 'lacuna[demo]'"
+        )
