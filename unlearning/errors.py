@@ -13,7 +13,6 @@ UnlearningError
 └── CorruptArtifact       bytes that are not what they claim to be
 """
 
-# ruff: noqa: N818 - the names are facts ("NeverAdded"); a suffix on each would repeat the base class.
 from collections.abc import Iterable
 
 

@@ -17,6 +17,7 @@ from unlearning.quantization import QuantizationPlan
 from unlearning.statistics import Statistics
 
 UNIT_ROUNDOFF = 2.0**-53
+PANEL = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +39,16 @@ class ResidualReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NormalEquations:
-    """(gram + ridge I) X = cross in integer units; `real_scale` turns a residual into a gradient in real units."""
+    """matrix X = cross in integer units, matrix = A + n mu 4^e I; `real_scale` turns a residual into a gradient."""
 
-    gram: Tensor
+    matrix: Tensor
     cross: Tensor
-    ridge: float
     real_scale: float
     weight_exponent: int
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return cross - (gram + ridge I) x."""
-        return self.cross - self.gram @ x - self.ridge * x
+        """Return cross - matrix x."""
+        return self.cross - self.matrix @ x
 
     def to_weights(self, x: Tensor) -> npt.NDArray[np.float64]:
         """Return W = X * 2^(e-f); adding 0.0 turns -0.0 into 0.0, so that equal weights have equal bytes."""
@@ -84,26 +84,29 @@ def normal_equations(statistics: Statistics, plan: QuantizationPlan, mu: float) 
     if statistics.classes != plan.classes:
         raise ShapeMismatch("classes of the statistics", statistics.classes, plan.classes)
     e, f = plan.phi_exponent, plan.target_exponent
+    matrix = aligned(statistics.gram)
+    matrix.diagonal().add_(math.ldexp(statistics.count * mu, 2 * e))
     return NormalEquations(
-        gram=aligned(statistics.gram),
+        matrix=matrix,
         cross=aligned(statistics.cross),
-        ridge=math.ldexp(statistics.count * mu, 2 * e),
         real_scale=math.ldexp(1.0, -e - f) / statistics.count,
         weight_exponent=e - f,
     )
 
 
-def residual_bound(system: NormalEquations, x: Tensor) -> tuple[float, float]:
-    """Return the computed residual norm and a bound on the true one, both in real units.
+def residual_bound(system: NormalEquations, x: Tensor, left_over: Tensor) -> tuple[float, float]:
+    """Return the computed residual's norm and a bound on the true one, both in real units.
 
-    ||r|| <= ||r^|| + ||gamma_{k+4} (|A||X| + ridge |X| + |B|)||: k roundings of the product, four for A, ridge, its
-    product and the two sums (Higham 2002, eq. 3.12). Sums of non-negative terms have small relative error; the last
-    factor covers them and the norms, so the result errs on the safe side.
+    `left_over` is system.residual(x). ||r|| <= ||r^|| + ||gamma_{k+4} (|A + ridge I||X| + |B|)||: k roundings of the
+    product and four for A, n mu, their sum and the subtraction (Higham 2002, eq. 3.12). Sums of non-negative terms
+    have small relative error; the last factor covers them and the norms, so the result errs on the safe side.
     """
-    k = system.gram.shape[0]
-    computed = float(torch.linalg.norm(system.residual(x)))
-    magnitude = system.gram.abs() @ x.abs() + system.ridge * x.abs() + system.cross.abs()
-    error = gamma(k + 4) * float(torch.linalg.norm(magnitude))
+    k = system.matrix.shape[0]
+    computed = float(torch.linalg.norm(left_over))
+    size = x.abs()
+    # By panels: the magnitudes of the whole matrix would need a second large array.
+    products = [panel.abs() @ size for panel in torch.split(system.matrix, PANEL)]
+    error = gamma(k + 4) * float(torch.linalg.norm(torch.cat(products) + system.cross.abs()))
     safety = 1.0 + 2.0 * gamma(x.numel() + k + 8)
     return computed * system.real_scale, (computed + error) * safety * system.real_scale
 
@@ -146,5 +149,6 @@ def check_residual(
         distance = mu * float(np.linalg.norm(weights))
         return ResidualReport(distance, distance * (1.0 + gamma(weights.size + 2)), residual_budget)
     system = normal_equations(statistics, plan, mu)
-    computed, bound = residual_bound(system, system.from_weights(weights))
+    x = system.from_weights(weights)
+    computed, bound = residual_bound(system, x, system.residual(x))
     return ResidualReport(computed, bound, residual_budget)

@@ -18,7 +18,7 @@ LARGEST_DEFAULT_WIDTH = 1025
 EIGENVALUE_FLOOR = 1e-4
 """Eigenvalues of K_LL below this share of the largest are raised to it: phi is computed in float32, and a smaller floor
 would amplify its rounding beyond the quantization step."""
-BANDWIDTH_SHARE = 0.5
+BANDWIDTH_SHARE = 1.0
 """Default bandwidth as a share of the median distance between core records."""
 MEDIAN_RECORDS = 1000
 
@@ -80,7 +80,7 @@ def fit_nystrom(
     """Draw width - 1 landmarks from the core records and whiten their kernel.
 
     Layers count alike, however wide: a layer's columns are divided by the root of their number. `bandwidth` is in
-    units of that distance, by default half the median distance between core records.
+    units of that distance, by default the median distance between core records.
     Raises OutOfRange: more landmarks than core records, a bandwidth that is not positive, or equal core records.
     """
     pooled = torch.cat(core.pooled, dim=1)
