@@ -8,7 +8,7 @@ import time
 from sqlalchemy import select
 
 from ledger.ledger import Ledger, open_ledger
-from ledger.migrate import upgrade
+from ledger.migrate import require_current, upgrade
 from ledger.settings import LedgerSettings
 from ledger.tables import ApiKey, Tenant
 from ledger.tenants import create_key, create_tenant
@@ -22,10 +22,16 @@ def utc_microseconds() -> int:
 
 
 def prepare(settings: LedgerSettings) -> str | None:
-    """Bring the database up to date. If nobody can use it yet, add a tenant and return a key for everything."""
+    """Get the database ready. If nobody can use it yet, add a tenant and return a key for everything.
+
+    An embedded database is brought up to date; others are only checked. Raises MigrationNeeded.
+    """
     ledger = open_ledger(settings, clock=utc_microseconds, random=os.urandom)
     try:
-        upgrade(ledger.database.engine)
+        if ledger.database.is_sqlite:
+            upgrade(ledger.database.engine)
+        else:
+            require_current(ledger.database.engine)
         return _first_key(ledger)
     finally:
         ledger.database.engine.dispose()

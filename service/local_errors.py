@@ -5,6 +5,7 @@ LocalError
 ├── DataDirectoryBusy        another server uses the data directory
 ├── DataDirectoryUnusable    the data directory cannot be made or written
 ├── AddressTaken             the server cannot listen where it was told to
+├── ServerDidNotStart        a server that the demo needs ended, or said nothing
 └── DemoDataMissing          scikit-learn, whose digits the demo uses, is not installed
 """
 
@@ -63,3 +64,11 @@ class DemoDataMissing(LocalError):
         super().__init__(
             "The demo uses the handwritten digits that come with scikit-learn. Run: pip install 'lacuna[demo]'"
         )
+
+
+class ServerDidNotStart(LocalError):
+    """A server that the demo needs ended, or said nothing, while it should have started."""
+
+    def __init__(self, wrote: str) -> None:
+        """`wrote` is the end of its log."""
+        super().__init__(f"A server of the demo did not start. It wrote:\n{wrote}")

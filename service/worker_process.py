@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-COMMAND = (sys.executable, "-m", "workers")
+COMMAND = (sys.executable, "-m", "workers", "--child")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_S = 60.0
 """A worker that lived this long starts again without a pause."""

@@ -1,0 +1,79 @@
+"""The command `lacuna`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from ledger.errors import LedgerError
+from service.client_errors import ApiProblem, ClientError, ServiceUnreachable
+from service.commands import database, demonstration, forgetting, server
+from service.commands.common import EXIT_CODES, NOT_AS_HOPED, REFUSED, UNREACHABLE, UNUSABLE, USAGE, err
+from service.local_errors import LocalError, NoKey
+
+app = typer.Typer(
+    name="lacuna",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=f"Try `lacuna demo` first. {EXIT_CODES}",
+)
+app.command()(server.server)
+app.command()(server.worker)
+app.command()(forgetting.forget)
+app.command()(forgetting.status)
+app.command()(forgetting.certificate)
+app.command()(demonstration.demo)
+app.add_typer(database.db, name="db")
+app.add_typer(database.key, name="key")
+
+STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (NoKey, USAGE),
+    (ValidationError, USAGE),
+    (ServiceUnreachable, UNREACHABLE),
+    (ApiProblem, REFUSED),
+    (ClientError, NOT_AS_HOPED),
+    (LedgerError, REFUSED),
+    (LocalError, UNUSABLE),
+)
+"""The expected errors and the exit status of each; the first that fits counts."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lacuna {version('lacuna')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lacuna(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Lacuna makes classifiers forget people, exactly, and proves it."""
+
+
+def main() -> None:
+    """Run the command line. Expected errors become one sentence and an exit status, never a traceback."""
+    try:
+        app()
+    except tuple(kind for kind, _ in STATUS) as problem:
+        err.print(f"Error: {_words(problem)}", style="red", markup=False, soft_wrap=True)
+        sys.exit(next(status for kind, status in STATUS if isinstance(problem, kind)))
+
+
+def _words(problem: Exception) -> str:
+    if isinstance(problem, ValidationError):
+        wrong = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in problem.errors())
+        return f"A setting is wrong. {'; '.join(wrong)}. Correct it in the environment or the settings file."
+    return str(problem)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `lacuna`, one subject per file."""

@@ -1,0 +1,147 @@
+"""`lacuna forget`, `lacuna status` and `lacuna certificate`: what a privacy engineer needs from a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from ledger.dsse import IN_TOTO, verify_envelope
+from ledger.errors import SignatureInvalid
+from service.client import Json, LacunaClient
+from service.commands import show
+from service.commands.common import NOT_AS_HOPED, AsJson, DataDir, Key, Url, connect, err, out, print_json
+
+Request = Annotated[str, typer.Argument(help="Id of a forget request.")]
+
+
+def forget(
+    subject: Annotated[list[str] | None, typer.Option(help="Identifier of a person. May be repeated.")] = None,
+    subject_type: Annotated[str, typer.Option(help="What the identifiers are, e.g. email.")] = "controller_customer_id",
+    record: Annotated[list[str] | None, typer.Option(help="Id of one record. May be repeated.")] = None,
+    label: Annotated[list[int] | None, typer.Option(help="Index of a class, from 0. May be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="Every record of the cohorts.")] = False,
+    cohort: Annotated[
+        list[str] | None, typer.Option(help="Only in this cohort (name or id). May be repeated. Default: all user ones")
+    ] = None,
+    regulation: Annotated[str | None, typer.Option(help="gdpr or ccpa; decides the deadline.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return only when it is done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --everything.")] = False,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for people or records to be forgotten. Say which in exactly one way.
+
+    Example: lacuna forget --subject person-017 --wait
+    """
+    if everything and not yes:
+        _ask_first()
+    with connect(url, key, data_dir) as client:
+        request = client.forget(
+            subjects=subject or (),
+            subject_type=subject_type,
+            record_ids=record or (),
+            labels=label or (),
+            everything=everything,
+            cohorts=_cohort_ids(client, cohort or ()),
+            regulation=regulation,
+        )
+        if wait:
+            request = client.wait_for_request(request["id"])
+    if as_json:
+        print_json(request)
+    else:
+        show.request(out, request)
+        if not wait:
+            out.print(f"\nFollow it with: lacuna status {request['id']}", soft_wrap=True)
+
+
+def status(
+    request: Annotated[str | None, typer.Argument(help="Id of a forget request; without it, an overview.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most requests in the overview.")] = 20,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one forget request, or the models and the newest requests. Ends with 1 if the shown request has failed.
+
+    Example: lacuna status
+    """
+    with connect(url, key, data_dir) as client:
+        if request is None:
+            models, requests = client.models(), client.requests(limit=limit)
+            if as_json:
+                print_json({"models": models, "requests": requests})
+            else:
+                show.overview(out, models, requests)
+            return
+        found = client.request(request)
+    if as_json:
+        print_json(found)
+    else:
+        show.request(out, found)
+    if found["state"] == "failed":
+        raise typer.Exit(NOT_AS_HOPED)
+
+
+def certificate(
+    request: Request,
+    save: Annotated[Path | None, typer.Option("--out", help="Write the signed envelope to this file.")] = None,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a request's certificate, verify its signature and show what it states. Ends with 1 if it does not verify.
+
+    Example: lacuna certificate 4f0c... --out certificate.json
+    """
+    with connect(url, key, data_dir) as client:
+        envelope = client.certificate(request)
+        signing_keys = client.signing_keys()
+    if save is not None:
+        save.write_bytes(envelope)
+    statement, signer = _verified(envelope, signing_keys)
+    if as_json:
+        sys.stdout.write(envelope.decode() + "\n")
+    elif statement is not None:
+        show.statement(out, statement)
+        out.print(f"\n[green]The signature verifies[/] with key {signer} of this service.", soft_wrap=True)
+        if save is not None:
+            out.print(f"Saved to {escape(str(save))}", soft_wrap=True)
+    if statement is None:
+        err.print("The signature does not verify with any key of this service. Do not trust the content.", style="red")
+        raise typer.Exit(NOT_AS_HOPED)
+
+
+def _verified(envelope: bytes, signing_keys: Sequence[Json]) -> tuple[Json | None, str | None]:
+    for signing_key in signing_keys:
+        try:
+            payload = verify_envelope(envelope, signing_key["public_key_pem"], payload_type=IN_TOTO)
+        except SignatureInvalid:
+            continue  # it may be another key's
+        statement: Any = json.loads(payload)
+        return statement, str(signing_key["key_id"])
+    return None, None
+
+
+def _ask_first() -> None:
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("--everything forgets every record; confirm it with --yes")
+    typer.confirm("Forget every record of these cohorts? This cannot be undone", abort=True, err=True)
+
+
+def _cohort_ids(client: LacunaClient, names: Sequence[str]) -> list[str]:
+    """Turn names into ids; what is no name is taken for an id, which the service will judge."""
+    if not names:
+        return []
+    ids = {cohort["name"]: cohort["id"] for cohort in client.cohorts()}
+    return [ids.get(name, name) for name in names]

@@ -1,0 +1,79 @@
+"""`lacuna server` and `lacuna worker`."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from service.commands.common import AsJson, DataDir, SettingsFile, err, load_settings, out
+from service.logs import configure_logging
+
+if TYPE_CHECKING:
+    from service.embedded import Started
+
+
+def server(
+    data_dir: DataDir = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; only this machine unless you name another. [127.0.0.1]")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one. [8321]")] = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Answer requests, but leave the work to workers elsewhere.")
+    ] = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the service with its database and one worker, all on one data directory.
+
+    Example: lacuna server --data-dir ./lacuna-data --port 8321
+    """
+    from service.embedded import EmbeddedServer  # here, because torch takes seconds to import
+
+    loaded = load_settings(data_dir, settings)
+    configure_logging(loaded.log_level, "console" if sys.stderr.isatty() else loaded.log_format)
+
+    def announce(started: Started) -> None:
+        if as_json:
+            typer.echo(
+                json.dumps({"url": started.url, "data_dir": str(started.data_dir), "first_key": started.first_key})
+            )
+        else:
+            _announce(started)
+        sys.stdout.flush()
+
+    EmbeddedServer(
+        loaded,
+        host=loaded.host if host is None else host,
+        port=loaded.port if port is None else port,
+        with_worker=loaded.worker and not no_worker,
+        on_started=announce,
+    ).run()
+
+
+def _announce(started: Started) -> None:
+    out.print(f"Lacuna answers at [bold]{started.url}[/]  (dashboard: {started.url}/dashboard)")
+    out.print(f"Data directory: {escape(str(started.data_dir))}", soft_wrap=True)
+    if started.worker_pid is None:
+        out.print("No worker runs here: requests are accepted, and done by a worker that you start elsewhere.")
+    if started.first_key is not None:
+        out.print("\nThe first API key, shown this once. It may do everything:")
+        out.print(f"  [bold]{started.first_key}[/]\n", soft_wrap=True)
+        out.print("Make others, with fewer rights, by `lacuna key create --label NAME --scope SCOPE`.")
+    out.print("Stop with Ctrl-C.")
+
+
+def worker(data_dir: DataDir = None, settings: SettingsFile = None) -> None:
+    """Do the jobs of the ledger until Ctrl-C or SIGTERM; a job in hand is finished first.
+
+    Example: lacuna worker --settings /etc/lacuna.env
+    """
+    load_settings(data_dir, settings)
+    err.print("Working. Stop with Ctrl-C.")
+    sys.argv = ["workers"]
+    runpy.run_module("workers", run_name="__main__", alter_sys=True)

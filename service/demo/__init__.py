@@ -1,0 +1,1 @@
+"""`lacuna demo`: real services forget people, and are compared with services that never saw them."""
