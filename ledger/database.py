@@ -96,10 +96,7 @@ class Database:
             self.engine.connect() as connection,
             Session(connection, expire_on_commit=False, autoflush=False) as session,
         ):
-            try:
-                yield Transaction(session, self.clock(), self.random)
-            finally:
-                session.rollback()
+            yield Transaction(session, self.clock(), self.random)
 
     def checkpoint(self) -> bool:
         """Write SQLite's log back into the database and cut it to nothing. True when no reader was in the way.

@@ -20,6 +20,10 @@ class Ledger:
     ring: KeyRing
     shard_records: int
 
+    def close(self) -> None:
+        """Close the database's connections."""
+        self.database.engine.dispose()
+
 
 def open_ledger(settings: LedgerSettings, *, clock: Clock, random: Random) -> Ledger:
     """Open (and, for keys and folders, make on first use) what `settings` name. Does not migrate the database."""

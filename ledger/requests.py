@@ -157,20 +157,14 @@ def _complete_without_match(tx: Transaction, request: ForgetRequest) -> None:
 
 def _suppress(tx: Transaction, request: ForgetRequest) -> None:
     """Remember who asked to be forgotten, so that the next upload does not bring them back unasked."""
-    for kind, form, hmac in (request.selector or {})["aliases"]:
-        for alias in _all_forms(tx, request.tenant_id, kind, form, bytes.fromhex(hmac)):
-            if tx.session.get(Suppression, (request.tenant_id, *alias)) is None:
-                tx.session.add(
-                    Suppression(
-                        tenant_id=request.tenant_id,
-                        type=alias[0],
-                        format=alias[1],
-                        hmac=alias[2],
-                        request_id=request.id,
-                        created_at=tx.now,
-                    )
-                )
-                tx.session.flush()
+    for named in (request.selector or {})["aliases"]:
+        for kind, form, hmac in _all_forms(tx, request.tenant_id, named[0], named[1], bytes.fromhex(named[2])):
+            row = tx.session.get(Suppression, (request.tenant_id, kind, form, hmac))
+            if row is None:
+                row = Suppression(tenant_id=request.tenant_id, type=kind, format=form, hmac=hmac)
+                tx.session.add(row)
+            row.request_id, row.created_at, row.withdrawn_at = request.id, tx.now, None
+            tx.session.flush()
 
 
 def _all_forms(tx: Transaction, tenant_id: str, kind: str, form: str, hmac: bytes) -> list[tuple[str, str, bytes]]:

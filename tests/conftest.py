@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,6 +14,9 @@ from support.clock import FixedClock
 from support.network import forbid_other_machines
 from support.postgres import start_postgres, temporary_database
 from support.valkey import start_valkey
+
+if TYPE_CHECKING:
+    from support.world import NewWorld, World
 
 DATABASE_SERVER = os.environ.get("LACUNA_TEST_DATABASE_URL")
 REDIS_SERVER = os.environ.get("LACUNA_TEST_REDIS_URL")
@@ -88,3 +92,20 @@ def redis_url() -> Iterator[str]:
         yield url
     finally:
         server.stop()
+
+
+@pytest.fixture
+def new_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewWorld]:
+    """A function that makes a small Lacuna in this process, on SQLite or the given database URL."""
+    from support.world import make_world  # imports torch, which must not happen before OMP_NUM_THREADS is set
+
+    worlds: list[World] = []
+
+    def build(database_url: str | None = None, **options: int) -> World:
+        folder = tmp_path_factory.mktemp("world")
+        worlds.append(make_world(folder, database_url or f"sqlite:///{folder / 'ledger.sqlite'}", **options))
+        return worlds[-1]
+
+    yield build
+    for world in worlds:
+        world.ledger.close()
