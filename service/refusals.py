@@ -12,13 +12,10 @@ ServiceError
 ├── PlanRefused          a model cannot be made that way
 ├── NotServing           no version may answer now
 ├── VersionGone          the version was destroyed
-├── CertificateMissing   the request has no certificate, or not yet
-└── PageMissing          nothing answers at that address, or not to that method
+└── CertificateMissing   the request has no certificate, or not yet
 
 Every message says what happened, why, and what to do. None contains an identifier or anything else that was sent.
 """
-
-# ruff: noqa: N818 - the names are facts ("BodyTooLarge"); a suffix on each would repeat the base class.
 
 from __future__ import annotations
 
@@ -135,7 +132,3 @@ class CertificateMissing(ServiceError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"There is no certificate: {why}.")
-
-
-class PageMissing(ServiceError):
-    """Nothing answers at that address, or not to that method."""

@@ -1,0 +1,114 @@
+"""Cohorts: sets of records of one shape and type."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import Len
+from fastapi import APIRouter, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ledger import catalog, tables
+from ledger.database import Transaction
+from ledger.errors import NameTaken, NotFound
+from service.api.schemas import Body, CohortId, Items, Name, when
+from service.auth import Principal, needs
+from service.context import context_of
+from service.errors import documented
+
+router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])
+
+LARGEST_RECORD_VALUES = 16 * 2**20
+_READERS = ("data:write", "models:write", "forget:write", "audit:read")
+
+
+def _all_different(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise ValueError("the names must all be different")
+    return names
+
+
+def _not_too_large(shape: list[int]) -> list[int]:
+    values = 1
+    for side in shape:
+        values *= side
+    if values > LARGEST_RECORD_VALUES:
+        raise ValueError(f"a record may have at most {LARGEST_RECORD_VALUES} values")
+    if len(shape) == 2:
+        raise ValueError("use [columns], or [channels, height, width]")
+    return shape
+
+
+class NewCohort(Body):
+    """A cohort to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "patients", "kind": "user", "shape": [1, 8, 8], "dtype": "uint8", "class_names": ["no", "yes"]}
+            ]
+        }
+    )
+    name: Name = Field(description="Any name that the tenant has not used. Not an identity: it is shown.")
+    kind: Literal["core", "user"] = Field(
+        description="core: public records, never forgotten. user: records that can be forgotten."
+    )
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=2**20)]], Len(1, 3), AfterValidator(_not_too_large)] = Field(
+        description="Of one record: [columns], or [channels, height, width]."
+    )
+    dtype: Literal["uint8", "float32"] = Field(description="Of every value of a record.")
+    class_names: Annotated[list[Name], Len(2, 4096), AfterValidator(_all_different)] = Field(
+        description="Label i is the class class_names[i]."
+    )
+
+
+class Cohort(BaseModel):
+    """A cohort as it is."""
+
+    id: str
+    name: str
+    kind: str
+    shape: list[int]
+    dtype: str
+    class_names: list[str]
+    records: int = Field(description="Stored records, without those that are being forgotten.")
+    created_at: str
+
+
+def _shown(tx: Transaction, cohort: tables.Cohort) -> Cohort:
+    return Cohort(
+        id=cohort.id,
+        name=cohort.name,
+        kind=cohort.kind,
+        shape=cohort.shape,
+        dtype=cohort.dtype,
+        class_names=cohort.class_names,
+        records=catalog.count_records(tx, cohort.id),
+        created_at=when(cohort.created_at),
+    )
+
+
+@router.post("", status_code=201, summary="Make a cohort", responses=documented(NameTaken))
+def create(
+    body: NewCohort, request: Request, response: Response, principal: Annotated[Principal, needs("data:write")]
+) -> Cohort:
+    """Shape, type and classes are fixed from now on. Records are added with an upload."""
+    with context_of(request.scope).ledger.database.begin() as tx:
+        cohort = catalog.create_cohort(tx, principal.tenant_id, **body.model_dump())
+        made = _shown(tx, cohort)
+    response.headers["Location"] = f"/v1/cohorts/{made.id}"
+    return made
+
+
+@router.get("", summary="List the cohorts", responses=documented())
+def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Items[Cohort]:
+    """All cohorts of the tenant, oldest first."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        return Items(items=[_shown(tx, cohort) for cohort in catalog.list_cohorts(tx, principal.tenant_id)])
+
+
+@router.get("/{cohort_id}", summary="Show a cohort", responses=documented(NotFound))
+def show(cohort_id: CohortId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Cohort:
+    """One cohort, with the number of its records."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        return _shown(tx, catalog.get_cohort(tx, principal.tenant_id, cohort_id))

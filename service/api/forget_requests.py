@@ -1,0 +1,215 @@
+"""Forget requests: accepted durably, done by a worker, proved by a certificate."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Annotated, Any, Literal
+
+from annotated_types import Len
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger import requests, tables, tenants
+from ledger.database import Transaction
+from ledger.errors import CoreNeverForgotten, InvalidIdentifier, NotFound, SelectorInvalid, WrongState
+from ledger.selectors import MOST_NAMED, Selector, SubjectName
+from service.api.schemas import Body, Id, Items, Limit, RequestId, rfc3339, when
+from service.auth import Principal, needs
+from service.context import context_of
+from service.errors import documented
+from service.refusals import CertificateMissing
+
+router = APIRouter(prefix="/v1/forget-requests", tags=["forget requests"])
+
+DAY_US = 86_400_000_000
+_READERS = ("forget:write", "audit:read")
+State = Literal["accepted", "scrubbing", "published", "purging", "completed", "failed", "cancelled"]
+Most = Len(0, MOST_NAMED)
+
+
+class Subject(Body):
+    """One identifier of a person."""
+
+    value: str = Field(description="The identifier, or a hash of it. Never stored, logged or answered.")
+    type: str = Field("controller_customer_id", description="What it is: controller_customer_id, email, ...")
+    format: str = Field("raw", description="raw, md5, sha1 or sha256: what `value` is.")
+
+
+class NewRequest(Body):
+    """What to forget. Exactly one of subjects, record_ids, labels and everything."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"subjects": [{"value": "customer-1047"}]},
+                {"subjects": [{"value": "ada@example.org", "type": "email"}], "regulation": "ccpa"},
+                {"record_ids": ["scan-0017", "scan-0018"]},
+                {"labels": [3]},
+                {"everything": True},
+            ]
+        }
+    )
+    subjects: Annotated[list[Subject], Most] = Field([], description="Everything of these people.")
+    record_ids: Annotated[list[str], Most] = Field([], description="The records that were uploaded with these ids.")
+    labels: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Most] = Field(
+        [], description="Every record of these classes."
+    )
+    everything: bool = Field(False, description="Every record.")
+    cohorts: Annotated[list[Id], Most] = Field([], description="Only in these user cohorts; empty: in all of them.")
+    regulation: Literal["gdpr", "ccpa"] = Field("gdpr", description="What the deadline follows from.")
+
+
+class Covered(BaseModel):
+    """A model that a request covers."""
+
+    model: str
+    version: int | None = Field(description="The first version that no longer knows the records.")
+
+
+class ForgetRequest(BaseModel):
+    """A forget request and how far it is. Whom it is about is not kept readable, so it is not here."""
+
+    id: str
+    state: State
+    outcome: str | None = Field(description="erased or no_match, once it is completed.")
+    selector: str = Field(description="By what it selects: subjects, records, labels or everything.")
+    records: int | None = Field(description="How many records it found; null until a worker has looked.")
+    regulation: str
+    received_at: str
+    due_at: str = Field(description="When the law wants the answer.")
+    days_left: int = Field(description="Whole days until then; negative when it is overdue.")
+    published_at: str | None = Field(description="When the last model had a version without the records.")
+    completed_at: str | None = Field(description="When nothing was left in any store.")
+    models: list[Covered]
+    certificate_url: str | None
+    error: str | None
+
+
+def shown(tx: Transaction, rows: list[tables.ForgetRequest]) -> list[ForgetRequest]:
+    """Return requests as they are answered."""
+    covered = requests.models_of(tx, [row.id for row in rows])
+    return [
+        ForgetRequest(
+            id=row.id,
+            state=row.state,
+            outcome=row.outcome,
+            selector=row.selector_kind,
+            records=row.records,
+            regulation=row.regulation,
+            received_at=when(row.received_at),
+            due_at=when(row.due_at),
+            days_left=(row.due_at - tx.now) // DAY_US,
+            published_at=rfc3339(row.published_at),
+            completed_at=rfc3339(row.completed_at),
+            models=[Covered(model=model, version=version) for model, version in covered[row.id]],
+            certificate_url=certificate_url(row),
+            error=row.error,
+        )
+        for row in rows
+    ]
+
+
+def certificate_url(row: tables.ForgetRequest) -> str | None:
+    """Return where the request's certificate is, if it has one."""
+    if row.state != "completed" or row.outcome == "no_match":
+        return None
+    return f"/v1/forget-requests/{row.id}/certificate"
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Ask for records to be forgotten",
+    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten),
+)
+def create(
+    body: NewRequest, request: Request, response: Response, principal: Annotated[Principal, needs("forget:write")]
+) -> ForgetRequest:
+    """Once this answers 202, the request is stored durably and will be done, whatever crashes.
+
+    It covers the records that are stored at this moment. Records that nobody has are no error: the request completes
+    with the outcome `no_match`. Follow `Location` until the state is `completed`.
+    """
+    context = context_of(request.scope)
+    selector = Selector(
+        subjects=tuple(SubjectName(one.type, one.format, one.value) for one in body.subjects),
+        record_ids=tuple(body.record_ids),
+        labels=tuple(body.labels),
+        everything=body.everything,
+        cohort_ids=tuple(body.cohorts),
+    )
+    with context.ledger.database.begin() as tx:
+        hasher = tenants.alias_hasher(tx, context.ledger.ring, principal.tenant_id)
+        accepted = requests.accept(tx, principal.tenant_id, selector, hasher, regulation=body.regulation)
+        answer = shown(tx, [accepted])[0]
+    context.on_accepted()
+    response.headers["Location"] = f"/v1/forget-requests/{answer.id}"
+    response.headers["Retry-After"] = "1"
+    return answer
+
+
+@router.get("", summary="List the forget requests", responses=documented())
+def list_all(
+    request: Request,
+    principal: Annotated[Principal, needs(*_READERS)],
+    state: Annotated[State | None, Query(description="Only those in this state.")] = None,
+    limit: Limit = 100,
+) -> Items[ForgetRequest]:
+    """The newest requests of the tenant, newest first."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        rows = requests.list_newest(tx, principal.tenant_id, state=state, limit=limit)
+        return Items(items=shown(tx, list(rows)))
+
+
+@router.get("/{request_id}", summary="Show a forget request", responses=documented(NotFound))
+def show(request_id: RequestId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> ForgetRequest:
+    """One request. It is done when its state is `completed`."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        return shown(tx, [requests.get(tx, principal.tenant_id, request_id)])[0]
+
+
+@router.delete("/{request_id}", summary="Withdraw a forget request", responses=documented(NotFound, WrongState))
+def cancel(
+    request_id: RequestId, request: Request, principal: Annotated[Principal, needs("forget:write")]
+) -> ForgetRequest:
+    """Possible only while it is `accepted`: what has been forgotten cannot be brought back."""
+    with context_of(request.scope).ledger.database.begin() as tx:
+        return shown(tx, [requests.cancel(tx, principal.tenant_id, request_id)])[0]
+
+
+@router.get(
+    "/{request_id}/certificate",
+    summary="The certificate of a forget request",
+    responses=documented(NotFound, CertificateMissing),
+)
+def certificate(
+    request_id: RequestId,
+    request: Request,
+    principal: Annotated[Principal, needs(*_READERS)],
+    decoded: Annotated[bool, Query(description="Return the statement itself, without its signature.")] = False,
+) -> Response:
+    """A signed statement (DSSE envelope) of what was removed and how that was checked.
+
+    It can be checked without this service, with a key from `/v1/signing-keys` that was fetched before.
+    """
+    with context_of(request.scope).ledger.database.read() as tx:
+        row = requests.get(tx, principal.tenant_id, request_id)
+        envelope = requests.certificate(tx, principal.tenant_id, request_id)
+    if envelope is None:
+        raise CertificateMissing(_why_missing(row))
+    if decoded:
+        envelope = base64.b64decode(_field(json.loads(envelope), "payload"))
+    return Response(envelope, media_type="application/json")
+
+
+def _why_missing(row: tables.ForgetRequest) -> str:
+    if row.outcome == "no_match":
+        return "the request matched no record, so there was nothing to remove. The request itself says so"
+    if row.state == "cancelled":
+        return "the request was withdrawn"
+    return f"the request is {row.state}. Ask again once it is completed"
+
+
+def _field(envelope: dict[str, Any], name: str) -> str:
+    return str(envelope[name])

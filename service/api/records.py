@@ -1,0 +1,84 @@
+"""Uploading records to a cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from ledger.errors import NotFound, RecordsClash, StoreFull, SubjectSuppressed
+from service.api.schemas import CohortId
+from service.auth import Principal, needs
+from service.context import context_of
+from service.errors import documented
+from service.middleware import declared_length
+from service.refusals import BodyNotOfType, BodyTooLarge, UploadRefused
+from service.uploads.receive import nameless_file, receive
+from service.uploads.records import Limits
+from service.uploads.store import receiver, store
+
+router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])
+
+OCTETS = "application/octet-stream"
+TYPES = (OCTETS, "application/zip")
+BODY = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "A .npz archive: x (n, *shape), y (n,) class indices, and if wanted subject (n,) and id (n,), both text."
+        ),
+        "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+class Uploaded(BaseModel):
+    """Records that are stored, and the job that will fold them into the models."""
+
+    upload: str
+    records: int
+    job: int | None = Field(description="null for core cohorts: models are made from them later.")
+    job_url: str | None
+
+
+@router.post(
+    "/{cohort_id}/records",
+    status_code=202,
+    summary="Upload records",
+    openapi_extra=BODY,
+    responses=documented(
+        NotFound, UploadRefused, BodyTooLarge, BodyNotOfType, RecordsClash, SubjectSuppressed, StoreFull
+    ),
+)
+async def upload(
+    cohort_id: CohortId,
+    request: Request,
+    response: Response,
+    principal: Annotated[Principal, needs("data:write")],
+    subject_type: Annotated[
+        str, Query(description="What `subject` holds: controller_customer_id, email, ...", max_length=64)
+    ] = "controller_customer_id",
+) -> Uploaded:
+    """All records of the archive are stored durably before this answers, or none of them.
+
+    Subjects are kept as keyed hashes only. Records of somebody who asked to be forgotten are refused.
+    """
+    context = context_of(request.scope)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in TYPES:
+        raise BodyNotOfType(TYPES)
+    limit = context.settings.max_upload_bytes
+    if declared_length(request.scope) > limit:
+        raise BodyTooLarge(limit)
+    to = await run_in_threadpool(receiver, context.ledger, principal.tenant_id, cohort_id, subject_type)
+    limits = Limits(context.settings.max_upload_records, context.settings.max_unpacked_bytes)
+    with nameless_file(Path(context.settings.data_dir)) as file:
+        await receive(request.stream(), file, limit=limit)
+        stored = await run_in_threadpool(store, context.ledger, to, file, limits)
+    job_url = None if stored.job_id is None else f"/v1/jobs/{stored.job_id}"
+    if job_url is not None:
+        context.on_accepted()
+        response.headers["Location"] = job_url
+    return Uploaded(upload=stored.upload_id, records=stored.records, job=stored.job_id, job_url=job_url)

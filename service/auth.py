@@ -1,0 +1,108 @@
+"""Who is asking: API keys as Bearer token or as the password of HTTP Basic, and what each may do.
+
+Keys carry 256 random bits, so a plain SHA-256 keeps them, and looking up that hash leaks nothing through its timing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Security
+from fastapi.security import HTTPBasic, HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ledger import tenants
+from ledger.ledger import Ledger
+from service.context import context_of
+from service.errors import EXPECTED, respond
+from service.refusals import CrossSite, NotAuthenticated, ScopeMissing
+
+GUARDED = ("/v1", "/dashboard")
+ADMIN = "admin"
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A key that was recognised: its tenant, its label and its scopes."""
+
+    tenant_id: str
+    tenant: str
+    key: str
+    scopes: frozenset[str]
+
+
+class Authentication:
+    """ASGI middleware: lets a guarded request in only with a valid key, before its body is read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Guard `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or 403, or put the `Principal` into the request's state and go on."""
+        if scope["type"] != "http" or not is_guarded(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            if scope["method"] not in _READING and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+                raise CrossSite  # a browser adds remembered Basic passwords to other sites' forms
+            secret = presented_key(headers.get("authorization"))
+            scope["state"]["principal"] = await run_in_threadpool(recognise, context_of(scope).ledger, secret)
+        except EXPECTED as problem:
+            await respond(problem, scope)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def is_guarded(path: str) -> bool:
+    """Whether a path needs a key."""
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in GUARDED)
+
+
+def presented_key(header: str | None) -> str:
+    """Return the key in an Authorization header. Raises NotAuthenticated."""
+    scheme, _, value = (header or "").partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer" and value:
+        return value
+    if scheme.lower() == "basic":
+        try:
+            _, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise NotAuthenticated from None
+        if colon and password:
+            return password
+    raise NotAuthenticated
+
+
+def recognise(ledger: Ledger, secret: str) -> Principal:
+    """Return whose key this is. Raises KeyRefused."""
+    with ledger.database.read() as tx:
+        key = tenants.authenticate(tx, secret)
+        return Principal(key.tenant_id, tenants.tenant_name(tx, key.tenant_id), key.label, frozenset(key.scopes))
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer lacuna_...`")
+_basic = HTTPBasic(auto_error=False, description="Any user name, and an API key as the password.")
+
+
+def needs(*any_of: str) -> Any:
+    """Return a dependency: the principal, if its key has one of these scopes (none named: any valid key will do).
+
+    It raises ScopeMissing otherwise.
+    """
+
+    async def check(request: Request, _b: Any = Security(_bearer), _p: Any = Security(_basic)) -> Principal:
+        principal: Principal = request.state.principal
+        if any_of and not principal.scopes & {ADMIN, *any_of}:
+            raise ScopeMissing(any_of)
+        return principal
+
+    return Security(check)

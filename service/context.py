@@ -1,0 +1,31 @@
+"""What the endpoints need, built once per process and kept in the application's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ledger.ledger import Ledger
+from service.serving.inference import Inference
+from service.serving.registry import Registry
+from service.settings import ServiceSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A process's dependencies.
+
+    `on_accepted` is called after a commit that left work for a worker; it must not wait.
+    """
+
+    settings: ServiceSettings
+    ledger: Ledger
+    registry: Registry
+    inference: Inference
+    on_accepted: Callable[[], None]
+
+
+def context_of(scope: Any) -> Context:
+    """Return the context of the application that a request (its ASGI scope) is for."""
+    return cast(Context, scope["app"].state.context)

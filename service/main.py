@@ -1,0 +1,107 @@
+"""The web application: its parts, and what happens when it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from ledger import uploads
+from ledger.database import Clock, Random
+from ledger.ledger import Ledger, open_ledger
+from ledger.migrate import require_current, upgrade
+from service import errors
+from service.api import cohorts, forget_requests, jobs, operations, problems, records
+from service.api.openapi import DESCRIPTION, describe
+from service.auth import Authentication
+from service.context import Context
+from service.first_start import utc_microseconds
+from service.middleware import BodyLimit, RequestLog
+from service.serving.clock import boottime_ns
+from service.serving.inference import Inference
+from service.serving.registry import Registry, Timing
+from service.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+ROUTERS = (operations, cohorts, records, forget_requests, jobs, problems)
+
+
+def do_nothing() -> None:
+    """Nudge nobody: workers look for jobs by themselves."""
+
+
+def create_app(
+    settings: ServiceSettings,
+    *,
+    ledger: Ledger | None = None,
+    clock: Clock = utc_microseconds,
+    random: Random = os.urandom,
+    monotonic_ns: Callable[[], int] = boottime_ns,
+    on_accepted: Callable[[], None] | None = None,
+) -> FastAPI:
+    """Return the application. A `ledger` that is handed in is neither migrated nor closed.
+
+    `clock` gives UTC microseconds, `monotonic_ns` nanoseconds for leases. `on_accepted` is called after each commit
+    that left work to do.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = ledger if ledger is not None else await run_in_threadpool(_open, settings, clock, random)
+        abandoned = await run_in_threadpool(
+            uploads.abandon_expired, opened, everything=opened.database.is_sqlite
+        )  # on SQLite this process is the only receiver
+        if abandoned:
+            log.warning("uploads.abandoned", count=abandoned)
+        registry = Registry(
+            opened,
+            Timing(settings.lease_ttl_ms, settings.lease_poll_ms),
+            process_id=random(16).hex(),
+            monotonic_ns=monotonic_ns,
+        )
+        inference = Inference(workers=settings.predict_threads, torch_threads=settings.torch_threads)
+        app.state.context = Context(settings, opened, registry, inference, on_accepted or do_nothing)
+        registry.start(asyncio.get_running_loop())
+        try:
+            yield
+        finally:
+            await run_in_threadpool(registry.stop)
+            await run_in_threadpool(inference.close)
+            if ledger is None:
+                opened.database.engine.dispose()
+
+    app = FastAPI(
+        title="Lacuna",
+        summary="Makes classifiers forget people, exactly, and proves it.",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,  # it would load scripts from another machine
+        redoc_url=None,
+        redirect_slashes=False,
+        # FastAPI's own telemetry would write out exceptions' messages, which may hold what was sent.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    for part in ROUTERS:
+        app.include_router(part.router)
+    errors.install(app)
+    for middleware in (BodyLimit, Authentication, RequestLog):  # the last one is the outermost
+        app.add_middleware(middleware)
+    describe(app)
+    return app
+
+
+def _open(settings: ServiceSettings, clock: Clock, random: Random) -> Ledger:
+    """Open the ledger. An embedded database is brought up to date; others are only checked. Raises MigrationNeeded."""
+    ledger = open_ledger(settings, clock=clock, random=random)
+    if ledger.database.is_sqlite:
+        upgrade(ledger.database.engine)
+    else:
+        require_current(ledger.database.engine)
+    return ledger

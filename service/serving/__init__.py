@@ -1,0 +1,1 @@
+"""Answering predictions: from the newest version, or not at all."""

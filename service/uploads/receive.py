@@ -1,0 +1,66 @@
+"""Receiving a large body into a temporary file that has no name, so a crash leaves nothing to find."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from starlette.concurrency import run_in_threadpool
+
+from ledger.errors import StoreFailed, StoreFull, StoreReadOnly
+from service.refusals import BodyTooLarge
+
+BUFFER = 2**20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def nameless_file(folder: Path) -> IO[bytes]:
+    """Open a file in `folder` that has no name (O_TMPFILE) or loses it before anything is written. Use it in a `with`.
+
+    Raises StoreFull, StoreReadOnly, StoreFailed.
+    """
+    with _facts():
+        return tempfile.TemporaryFile(dir=folder, buffering=0)
+
+
+async def receive(stream: AsyncIterator[bytes], file: IO[bytes], *, limit: int) -> int:
+    """Write a body into `file` and return its size in bytes.
+
+    Raises BodyTooLarge as soon as `limit` is passed; StoreFull, StoreReadOnly, StoreFailed.
+    """
+    size, waiting = 0, bytearray()
+    async for chunk in stream:
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        waiting += chunk
+        if len(waiting) >= BUFFER:
+            await run_in_threadpool(_write, file, bytes(waiting))
+            waiting.clear()
+    await run_in_threadpool(_write, file, bytes(waiting))
+    return size
+
+
+def _write(file: IO[bytes], data: bytes) -> None:
+    with _facts():
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+
+
+@contextmanager
+def _facts() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        why = f"the upload could not be written ({problem.strerror})"
+        if problem.errno in _FULL:
+            raise StoreFull(why) from problem
+        if problem.errno in _READ_ONLY:
+            raise StoreReadOnly(why) from problem
+        raise StoreFailed(why) from problem
