@@ -51,9 +51,9 @@ class NormalEquations:
         return self.cross - self.matrix @ x
 
     def to_weights(self, x: Tensor) -> npt.NDArray[np.float64]:
-        """Return W = X * 2^(e-f); adding 0.0 turns -0.0 into 0.0, so that equal weights have equal bytes."""
+        """Return W = X * 2^(e-f), row by row in memory."""
         solution: npt.NDArray[np.float64] = x.numpy()
-        return np.ascontiguousarray(np.ldexp(solution, self.weight_exponent) + 0.0)
+        return np.ascontiguousarray(np.ldexp(solution, self.weight_exponent))
 
     def from_weights(self, weights: npt.NDArray[np.float64]) -> Tensor:
         """Return X = W * 2^(f-e)."""

@@ -22,6 +22,8 @@ from unlearning.rows import QuantizedRows, targets
 CPU = torch.device("cpu")
 MAGIC = b"LACSTAT1"
 HEADER = struct.Struct("<8s4q")
+LARGEST_BLOCK = 8192
+"""Rows per matrix product where exactness allows more: 128 MiB of float64 at d = 2,048."""
 PANEL = 512
 """Columns per panel: only panels on or above the diagonal are multiplied, which saves nearly half the work."""
 
@@ -152,8 +154,9 @@ class Statistics:
         residual = targets(rows, plan)
         gram, cross = self.gram.copy(), self.cross.copy()
         step = np.add if sign > 0 else np.subtract
-        for start in range(0, rows.count, plan.block_rows):
-            block = slice(start, start + plan.block_rows)
+        block_rows = min(plan.block_rows, LARGEST_BLOCK)
+        for start in range(0, rows.count, block_rows):
+            block = slice(start, start + block_rows)
             phi = exact_floats(rows.phi[block], device)
             step(cross, to_int64(phi.T @ exact_floats(residual[block], device)), out=cross)
             for first in range(0, self.width, PANEL):

@@ -130,11 +130,15 @@ def test_half_a_step_no_step_and_the_wrong_sign_fail_the_residual(
     assert not check_residual(after, plan, old + share * (new - old), mu=mu, residual_budget=budget).passed
 
 
-def test_an_ill_conditioned_problem_is_refused_with_the_numbers(random_rows: RowMaker, plan: QuantizationPlan) -> None:
-    statistics = Statistics.zero(6, 3).plus(random_rows(3), plan)  # rank 3 of 6
-    mu = 1e-14
+@pytest.mark.parametrize(("mu", "reason"), [(1e-14, "pivot"), (1e-8, "mu = 1e-08")])
+def test_an_ill_conditioned_problem_is_refused_with_the_numbers(
+    random_rows: RowMaker, plan: QuantizationPlan, mu: float, reason: str
+) -> None:
+    """Rank 3 of 6: Cholesky breaks down at the smallest ridge, and its result cannot be vouched for at the next."""
+    statistics = Statistics.zero(6, 3).plus(random_rows(3), plan)
     with pytest.raises(ProblemRefused, match="raise mu") as refused:
         solve_exact(statistics, plan, mu=mu, residual_budget=default_residual_budget(plan, 6, mu))
+    assert reason in refused.value.reason
     assert refused.value.residual_bound > refused.value.budget
     assert f"{refused.value.budget:.3e}" in str(refused.value)
     solve_exact(statistics, plan, mu=0.1, residual_budget=default_residual_budget(plan, 6, 0.1))

@@ -38,9 +38,10 @@ def test_the_same_for_images(image_model: PublicModel) -> None:
     assert pack(image_model.extract(x[66:67], y[:1]))[0] == together[66]
 
 
-def test_what_is_not_row_invariant_goes_one_by_one(table: Table, table_model: PublicModel) -> None:
-    """Negative control of the invariance check: a network whose output leaks the neighbours."""
-    leaky = Leaky(table_model.network)
+@pytest.mark.parametrize("leak", ["neighbours", "row"])
+def test_what_is_not_row_invariant_goes_one_by_one(table: Table, table_model: PublicModel, leak: str) -> None:
+    """Negative control of the invariance check: networks whose output leaks the neighbours, or one row's number."""
+    leaky = Leaky(table_model.network, leak)
     model = assemble(leaky, "mlp", table_model.input_spec, table_model.feature_map, table_model.plan)
     assert not row_invariant(model, torch.Generator().manual_seed(0))
     assert model.extraction_batch == 1
@@ -50,15 +51,17 @@ def test_what_is_not_row_invariant_goes_one_by_one(table: Table, table_model: Pu
 
 
 class Leaky(CoreNetwork):
-    """Adds a trace of the batch's mean to every logit."""
+    """Adds a trace of the batch's mean to every logit, or something to row 40 only."""
 
-    def __init__(self, inner: CoreNetwork) -> None:
+    def __init__(self, inner: CoreNetwork, leak: str) -> None:
         super().__init__()
         self.inner = inner
+        self.leak = leak
 
     def activations(self, x: torch.Tensor) -> Activations:
         clean = self.inner.activations(x)
-        return dataclasses.replace(clean, logits=clean.logits + 1e-3 * x.mean())
+        trace = 1e-3 * x.mean() if self.leak == "neighbours" else 1e-3 * (torch.arange(len(x)) == 40).unsqueeze(1)
+        return dataclasses.replace(clean, logits=clean.logits + trace)
 
 
 def test_padded_batches_are_used_where_rows_are_invariant(table_model: PublicModel, image_model: PublicModel) -> None:
