@@ -16,7 +16,17 @@ from ledger.database import Clock, Random
 from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import require_current, upgrade
 from service import errors
-from service.api import cohorts, forget_requests, jobs, operations, problems, records
+from service.api import (
+    cohorts,
+    forget_requests,
+    jobs,
+    models,
+    operations,
+    predictions,
+    problems,
+    records,
+    versions,
+)
 from service.api.openapi import DESCRIPTION, describe
 from service.auth import Authentication
 from service.context import Context
@@ -29,7 +39,7 @@ from service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
-ROUTERS = (operations, cohorts, records, forget_requests, jobs, problems)
+ROUTERS = (operations, cohorts, records, models, versions, predictions, forget_requests, jobs, problems)
 
 
 def do_nothing() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from service.refusals import InstancesRefused
 from service.serving.model import ServedModel
+from unlearning.errors import NonFinite, ShapeMismatch
 from unlearning.prediction import predict_logits, probabilities
 
 Prepare = Callable[[ServedModel], npt.NDArray[Any]]
@@ -39,7 +41,7 @@ class Inference:
         )
 
     async def answer(self, model: ServedModel, prepare: Prepare) -> Answer:
-        """Compute an answer from `model`. Raises what `prepare` raises, and ShapeMismatch, NonFinite."""
+        """Compute an answer from `model`. Raises InstancesRefused, BodyUnreadable."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, compute, model, prepare)
 
     def close(self) -> None:
@@ -48,8 +50,14 @@ class Inference:
 
 
 def compute(model: ServedModel, prepare: Prepare) -> Answer:
-    """Return the prediction for every record, as JSON that names the version it comes from."""
-    chances = probabilities(predict_logits(model.public, model.weights, prepare(model)))
+    """Return the prediction for every record, as JSON that names the version it comes from.
+
+    Raises InstancesRefused: the records do not fit the model.
+    """
+    try:
+        chances = probabilities(predict_logits(model.public, model.weights, prepare(model)))
+    except (ShapeMismatch, NonFinite) as problem:
+        raise InstancesRefused(str(problem)) from problem
     labels = np.argmax(chances, axis=1)
     names = model.public.input_spec.class_names
     predictions = [

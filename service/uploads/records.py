@@ -123,7 +123,7 @@ def _chunks(arrays: Mapping[str, ArrayStream], wanted: Format) -> Iterator[Chunk
 def _texts(array: ArrayStream, rows: int, first: int) -> list[str]:
     texts = array.read(rows)
     code_points = np.frombuffer(texts.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder)).reshape(rows, -1)
-    broken = (code_points > LARGEST_CODE_POINT).any(axis=1)
+    broken = np.asarray((code_points > LARGEST_CODE_POINT).any(axis=1))
     if broken.any():
         raise _at(array.name, f"{array.name} has texts that are not Unicode", broken, first, "Correct these rows")
     return [str(text) for text in texts.tolist()]

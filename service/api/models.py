@@ -1,0 +1,196 @@
+"""Models: registering them and looking at them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Len
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger import catalog, jobs, tables, versions
+from ledger.database import Transaction
+from ledger.errors import NameTaken, NotFound, WrongCohortKind
+from service.api.schemas import Body, Id, Items, ModelId, Name, when
+from service.auth import ADMIN, Principal, needs
+from service.context import context_of
+from service.errors import documented
+from service.refusals import PlanRefused
+from unlearning.architectures import build_network
+from unlearning.core_training import EPOCHS
+from unlearning.public_model import DEFAULT_ALPHA
+from unlearning.quantization import DEFAULT_CAPACITY
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+DEFAULT_MU = 0.01
+_READERS = ("models:write", "data:write", "forget:write", "predict", "audit:read")
+Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
+
+
+class NewModel(Body):
+    """A model to be made. Nothing of it can be changed later."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "scans", "core_cohort": "0" * 32, "user_cohorts": ["1" * 32]}]}
+    )
+    name: Name = Field(description="Any name that the tenant has not used.")
+    core_cohort: Id = Field(description="Public records that the core network is trained on.")
+    user_cohorts: Annotated[list[Id], Len(1, 1000)] = Field(description="Whose records it learns, and can forget.")
+    evaluation_cohort: Id | None = Field(None, description="A core cohort on which accuracy is measured.")
+    architecture: Literal["small-cnn", "mlp"] | None = Field(
+        None, description="The core network; by default small-cnn for images and mlp for tables."
+    )
+    feature_map: Literal["head", "pooled", "nystrom"] = Field(
+        "pooled", description="What the user weights see: the last layer, all layers, or a kernel on core landmarks."
+    )
+    width: Annotated[int, Field(ge=2, le=65536)] | None = Field(None, description="Features of `nystrom`.")
+    alpha: Positive = Field(DEFAULT_ALPHA, description="Target of the right class.")
+    mu: Positive = Field(DEFAULT_MU, description="Ridge of the mean loss.")
+    residual_budget: Positive | None = Field(
+        None, description="Largest norm of the loss's gradient, float error included, at which weights are published."
+    )
+    capacity: int = Field(DEFAULT_CAPACITY, ge=1, le=2**40, description="Most records it will ever hold.")
+    epochs: int = Field(EPOCHS, ge=1, le=10_000, description="Epochs of the core network's training.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Fixes all randomness of the training.")
+
+
+class Model(BaseModel):
+    """A model and how far it is."""
+
+    id: str
+    name: str
+    state: str = Field(description="training, ingesting, ready or failed.")
+    core_cohort: str
+    user_cohorts: list[str]
+    evaluation_cohort: str | None
+    architecture: str
+    feature_map: str
+    width: int | None
+    alpha: float
+    mu: float
+    residual_budget: float | None
+    capacity: int
+    epochs: int
+    seed: int
+    applied_seq: int | None = Field(description="How far in the sequence of changes the active version is.")
+    active_version: int | None
+    public_digest: str | None = Field(description="SHA-256 of everything public about the model.")
+    error: str | None
+    created_at: str
+
+
+class Registered(BaseModel):
+    """A model that was registered, and the job that trains its core."""
+
+    model: Model
+    job: int
+
+
+class JobStarted(BaseModel):
+    """The job that was started."""
+
+    job: int
+
+
+def shown(tx: Transaction, model: tables.Model) -> Model:
+    """Return a model as it is answered."""
+    active = versions.active(tx, model.id)
+    return Model(
+        id=model.id,
+        name=model.name,
+        state=model.state,
+        core_cohort=model.core_cohort_id,
+        user_cohorts=catalog.user_cohorts(tx, model.id),
+        evaluation_cohort=model.evaluation_cohort_id,
+        architecture=model.architecture,
+        feature_map=model.feature_map,
+        width=model.width,
+        alpha=model.alpha,
+        mu=model.mu,
+        residual_budget=model.residual_budget,
+        capacity=model.capacity,
+        epochs=model.epochs,
+        seed=model.seed,
+        applied_seq=model.applied_seq,
+        active_version=None if active is None else active.number,
+        public_digest=model.public_digest,
+        error=model.error,
+        created_at=when(model.created_at),
+    )
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Register a model",
+    responses=documented(NotFound, NameTaken, WrongCohortKind, PlanRefused),
+)
+def create(
+    body: NewModel, request: Request, response: Response, principal: Annotated[Principal, needs("models:write")]
+) -> Registered:
+    """A worker trains the core, folds in the user records, and publishes the first version."""
+    context = context_of(request.scope)
+    with context.ledger.database.begin() as tx:
+        core = catalog.get_cohort(tx, principal.tenant_id, body.core_cohort)
+        model, job_id = catalog.register_model(tx, principal.tenant_id, plan(body, core))
+        registered = Registered(model=shown(tx, model), job=job_id)
+    context.on_accepted()
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return registered
+
+
+def plan(body: NewModel, core: tables.Cohort) -> catalog.ModelPlan:
+    """Return what is to be registered, tried out as far as that is quick. Raises PlanRefused, OutOfRange."""
+    architecture = body.architecture or ("small-cnn" if len(core.shape) == 3 else "mlp")
+    if body.width is not None and body.feature_map != "nystrom":
+        raise PlanRefused("width", f"the feature map {body.feature_map} has the width that its network gives it")
+    build_network(architecture, tuple(core.shape), len(core.class_names), torch.Generator())
+    return catalog.ModelPlan(
+        name=body.name,
+        core_cohort_id=body.core_cohort,
+        user_cohort_ids=tuple(body.user_cohorts),
+        evaluation_cohort_id=body.evaluation_cohort,
+        architecture=architecture,
+        feature_map=body.feature_map,
+        width=body.width,
+        alpha=body.alpha,
+        mu=body.mu,
+        residual_budget=body.residual_budget,
+        capacity=body.capacity,
+        epochs=body.epochs,
+        seed=body.seed,
+    )
+
+
+@router.get("", summary="List the models", responses=documented())
+def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Items[Model]:
+    """All models of the tenant, oldest first."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        return Items(items=[shown(tx, model) for model in catalog.list_models(tx, principal.tenant_id)])
+
+
+@router.get("/{model_id}", summary="Show a model", responses=documented(NotFound))
+def show(model_id: ModelId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Model:
+    """One model. It answers predictions once it has an active version."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        return shown(tx, catalog.get_model(tx, principal.tenant_id, model_id))
+
+
+@router.post("/{model_id}/rebuild", status_code=202, summary="Compute everything anew", responses=documented(NotFound))
+def rebuild(
+    model_id: ModelId, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
+) -> JobStarted:
+    """The statistics are summed up anew from the stored records and compared, byte for byte, with those in use.
+
+    The job's result says whether they are equal. Only for `admin`: it reads every record.
+    """
+    context = context_of(request.scope)
+    with context.ledger.database.begin() as tx:
+        model = catalog.get_model(tx, principal.tenant_id, model_id)
+        lock = f"rebuild:{model.id}"
+        job_id = jobs.add(tx, principal.tenant_id, jobs.REBUILD, lock_key=lock, model_id=model.id).id
+    context.on_accepted()
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return JobStarted(job=job_id)

@@ -1,0 +1,78 @@
+"""From a prediction request's body to records, for the model that is to answer."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.refusals import BodyUnreadable, InstancesRefused, UploadRefused
+from service.serving.inference import Prepare
+from service.serving.model import ServedModel
+from service.uploads.archive import open_archive
+from service.uploads.npy import open_array
+
+FIELD = "instances"
+
+
+def from_json(body: bytes) -> Prepare:
+    """Read `{"instances": nested lists (n, *shape)}`. What comes back raises BodyUnreadable, InstancesRefused."""
+
+    def prepare(model: ServedModel) -> npt.NDArray[Any]:
+        return _checked(_array(_instances(body), model.public.input_spec.dtype), model)
+
+    return prepare
+
+
+def from_archive(body: bytes, *, largest: int) -> Prepare:
+    """Read a .npz archive with one member x of the model's type. What comes back raises InstancesRefused."""
+
+    def prepare(model: ServedModel) -> npt.NDArray[Any]:
+        try:
+            with open_archive(io.BytesIO(body), allowed=("x",), largest=largest) as members:
+                if "x" not in members:
+                    raise InstancesRefused("the array x is missing")
+                array = open_array("x", members["x"])
+                x = array.read(array.rows)
+                array.check_end()
+        except UploadRefused as problem:
+            raise InstancesRefused(problem.why) from problem
+        return _checked(x, model)
+
+    return prepare
+
+
+def _instances(body: bytes) -> list[Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as problem:
+        raise BodyUnreadable("it cannot be parsed as JSON") from problem
+    instances = content.get(FIELD) if isinstance(content, dict) and len(content) == 1 else None
+    if not isinstance(instances, list):
+        raise InstancesRefused(f'the body must be {{"{FIELD}": [...]}} and nothing else')
+    return instances
+
+
+def _array(instances: list[Any], dtype: str) -> npt.NDArray[Any]:
+    try:
+        values = np.array(instances)
+    except (ValueError, OverflowError, RecursionError) as problem:
+        raise InstancesRefused("they are not nested lists of equal lengths") from problem
+    if values.dtype.kind not in "iuf":
+        raise InstancesRefused("they are not all numbers that can be stored")
+    if dtype == "uint8":
+        if values.size and not ((values == np.rint(values)) & (values >= 0) & (values <= 255)).all():
+            raise InstancesRefused("their values are not all whole numbers from 0 to 255")
+        return values.astype(np.uint8)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused next
+        return values.astype(np.float32)
+
+
+def _checked(x: npt.NDArray[Any], model: ServedModel) -> npt.NDArray[Any]:
+    if not len(x):
+        raise InstancesRefused("there are none")
+    model.public.input_spec.check(x)
+    return x
