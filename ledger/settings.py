@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
 
 
 class LedgerSettings(BaseSettings):
@@ -20,6 +21,11 @@ class LedgerSettings(BaseSettings):
     shard_records: int = Field(64, ge=1, le=4096, description="Records that share one encrypted object.")
     backup_days: int = Field(30, ge=0, description="Days until the oldest backup of the data directory is destroyed.")
     clock_skew_ms: int = Field(0, ge=0, description="How far the machines' clocks may stand apart.")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is SQLite in the data directory, for one server alone."""
+        return make_url(self.resolved_database_url()).get_backend_name() == "sqlite"
 
     def resolved_database_url(self) -> str:
         """Return the database address: the file's, the setting's, or SQLite in the data directory."""

@@ -59,17 +59,21 @@ class EmbeddedServer:
         """
         directory = Path(self._settings.data_dir).resolve()
         with ExitStack() as stack:
-            stack.enter_context(locked(directory))
+            alone = self._settings.is_embedded
+            if alone:  # on a database server, several API processes share one directory
+                stack.enter_context(locked(directory))
             listener = stack.enter_context(_listen(self._host, self._port))
             first_key = prepare(self._settings)
             worker = self._start_worker(stack, directory)
             url = _url(self._host, listener.getsockname()[1])
 
             def announce() -> None:
-                write_address(directory, url)
+                if alone:
+                    write_address(directory, url)
                 self._on_started(Started(url, directory, first_key, worker.pid if worker else None))
 
-            stack.callback(remove_address, directory)
+            if alone:
+                stack.callback(remove_address, directory)
             stack.enter_context(_signals_end_the_server_only())
             app = create_app(self._settings, on_accepted=worker.nudge if worker else None)
             config = uvicorn.Config(
