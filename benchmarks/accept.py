@@ -68,10 +68,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--people", type=int, default=4000)
     options = parser.parse_args()
-    print(
-        f"| at {options.rate:g} requests/s, milliseconds                 |  count |     p50 |     p95 |     p99 |     max |"
-    )
-    print("| -------------------------------------------- | ------ | ------- | ------- | ------- | ------- |")
+    title = f"at {options.rate:g} requests/s, milliseconds"
+    print(f"| {title:<44} |  count |     p50 |     p95 |     p99 |     max |")
+    print(f"| {'-' * 44} | ------ | ------- | ------- | ------- | ------- |")
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder) / "service") as service:
         client = service.client
         cohorts = [
