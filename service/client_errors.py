@@ -8,8 +8,6 @@ ClientError
 └── WaitedTooLong        it is not done yet
 """
 
-# ruff: noqa: N818 - the names are facts; a suffix on each would repeat the base class.
-
 from __future__ import annotations
 
 from typing import Any, Self

@@ -9,8 +9,6 @@ LocalError
 └── DemoDataMissing          scikit-learn, whose digits the demo uses, is not installed
 """
 
-# ruff: noqa: N818 - the names are facts; a suffix on each would repeat the base class.
-
 from __future__ import annotations
 
 from pathlib import Path

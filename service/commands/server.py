@@ -57,14 +57,16 @@ def server(
 
 
 def _announce(started: Started) -> None:
-    out.print(f"Lacuna answers at [bold]{started.url}[/]  (dashboard: {started.url}/dashboard)")
+    out.print(f"Lacuna answers at [bold]{started.url}[/]  (dashboard: {started.url}/dashboard)", soft_wrap=True)
     out.print(f"Data directory: {escape(str(started.data_dir))}", soft_wrap=True)
     if started.worker_pid is None:
-        out.print("No worker runs here: requests are accepted, and done by a worker that you start elsewhere.")
+        out.print(
+            "No worker runs here: requests are accepted, and done by a worker that you start elsewhere.", soft_wrap=True
+        )
     if started.first_key is not None:
         out.print("\nThe first API key, shown this once. It may do everything:")
         out.print(f"  [bold]{started.first_key}[/]\n", soft_wrap=True)
-        out.print("Make others, with fewer rights, by `lacuna key create --label NAME --scope SCOPE`.")
+        out.print("Make others, with fewer rights, by `lacuna key create --label NAME --scope SCOPE`.", soft_wrap=True)
     out.print("Stop with Ctrl-C.")
 
 

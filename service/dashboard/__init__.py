@@ -1,0 +1,1 @@
+"""The dashboard: pages for people, rendered here, without JavaScript and without anything from another machine."""
