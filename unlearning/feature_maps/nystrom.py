@@ -5,7 +5,7 @@ phi(x) = K_LL^(-1/2) k_L(x) gives phi(x)^T phi(y) = k_x^T K_LL^-1 k_y, exact on 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class NystromMap:
     standardiser: Standardiser
     landmarks: Tensor
     whitening: Tensor
+    landmark_squares: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         m, columns = self.landmarks.shape
@@ -42,6 +43,8 @@ class NystromMap:
                 (tuple(self.landmarks.shape), tuple(self.whitening.shape)),
                 (("m", self.standardiser.columns), ("m", "m")),
             )
+        # Kept, because for a single record it would cost more than the rest of the map.
+        object.__setattr__(self, "landmark_squares", row_squares(self.landmarks))
 
     @property
     def name(self) -> str:
@@ -56,7 +59,7 @@ class NystromMap:
     def phi(self, activations: Activations) -> Tensor:
         """Return the features (n, m + 1)."""
         z = self.standardiser(torch.cat(activations.pooled, dim=1))
-        return with_bias(gaussian_kernel(z, self.landmarks) @ self.whitening)
+        return with_bias(gaussian_kernel(z, self.landmarks, self.landmark_squares) @ self.whitening)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the standardisation, landmarks and whitening."""
@@ -68,9 +71,14 @@ class NystromMap:
         }
 
 
-def gaussian_kernel(z: Tensor, landmarks: Tensor) -> Tensor:
-    """Return exp(-||z_i - l_j||^2), the bandwidth being in the units of z."""
-    squares = (z * z).sum(1, keepdim=True) + (landmarks * landmarks).sum(1) - 2.0 * (z @ landmarks.T)
+def row_squares(matrix: Tensor) -> Tensor:
+    """Return the squared norm of every row."""
+    return (matrix * matrix).sum(1)
+
+
+def gaussian_kernel(z: Tensor, landmarks: Tensor, landmark_squares: Tensor) -> Tensor:
+    """Return exp(-||z_i - l_j||^2), the bandwidth being in the units of z; landmark_squares are the ||l_j||^2."""
+    squares = row_squares(z).unsqueeze(1) + landmark_squares - 2.0 * (z @ landmarks.T)
     return torch.exp(-squares.clamp_min(0.0))
 
 
@@ -100,10 +108,10 @@ def fit_nystrom(
         raise OutOfRange("bandwidth", bandwidth, "> 0; are all core records equal?")
     unit = 1.0 / (math.sqrt(2.0) * bandwidth)
     chosen = z[order[:landmarks]] * unit
-    values, vectors = torch.linalg.eigh(gaussian_kernel(chosen, chosen))
+    values, vectors = torch.linalg.eigh(gaussian_kernel(chosen, chosen, row_squares(chosen)))
     floored = values.clamp_min(EIGENVALUE_FLOOR * float(values[-1]))
     whitening = vectors @ (floored.rsqrt().unsqueeze(1) * vectors.T)
-    features = gaussian_kernel(z * unit, chosen) @ whitening
+    features = gaussian_kernel(z * unit, chosen, row_squares(chosen)) @ whitening
     to_mean_square_one = 1.0 / float(features.square().mean().sqrt())
     return NystromMap(
         Standardiser(weighted.center, (weighted.scale.double() * unit).float()),
