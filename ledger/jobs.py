@@ -15,9 +15,10 @@ from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
+from ledger import stuck
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, NotFound, WrongState
-from ledger.tables import Job, Model
+from ledger.tables import ForgetRequest, Job, Model
 
 TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD = (
     "train_core",
@@ -130,8 +131,9 @@ def _candidates(tx: Transaction, kinds: tuple[str, ...] | None) -> Any:
 
 
 def _absorb(tx: Transaction, job: Job) -> None:
-    tx.session.execute(
-        update(Job)
+    # A row that another worker looks at is left alone: waiting for it while it waits for our lock key is a deadlock.
+    same = (
+        select(Job.id)
         .where(
             Job.lock_key == job.lock_key,
             Job.kind == job.kind,
@@ -139,6 +141,11 @@ def _absorb(tx: Transaction, job: Job) -> None:
             Job.not_before <= tx.now,
             Job.id != job.id,
         )
+        .with_for_update(skip_locked=True)
+    )
+    tx.session.execute(
+        update(Job)
+        .where(Job.id.in_(same))
         .values(state="done", note=f"done by job {job.id}", finished_at=tx.now, progress=1.0)
     )
 
@@ -203,13 +210,16 @@ def list_newest(tx: Transaction, tenant_id: str, *, limit: int = 100) -> Sequenc
 
 
 def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:
-    """Make a failed job ready again. Raises NotFound, WrongState."""
+    """Make a failed job ready again; the requests that it serves are stuck no longer. Raises NotFound, WrongState."""
     get(tx, tenant_id, job_id)
     query = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
     job = tx.session.execute(query).scalar_one()
     if job.state != "failed":
         raise WrongState("job", job.state, "failed")
     job.state, job.attempts, job.not_before, job.finished_at, job.error = "ready", 0, tx.now, None, None
+    if job.kind in (ADVANCE, PURGE):
+        served = stuck.served_by(tenant_id, job.model_id)
+        tx.session.execute(update(ForgetRequest).where(served).values(error=None))
     return job
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select, update
 
-from ledger import catalog, changes, deadlines, events, jobs, selectors
+from ledger import catalog, changes, deadlines, events, jobs, selectors, stuck
 from ledger.database import Transaction
 from ledger.errors import NotFound, WrongState
 from ledger.identity import AliasHasher
@@ -203,14 +203,7 @@ def release_model(tx: Transaction, model_id: str) -> None:
 
 def mark_stuck(tx: Transaction, tenant_id: str, model_id: str | None, error: str) -> None:
     """Show that the job of these requests has failed: of one model's, or (None) of those being purged."""
-    query = select(ForgetRequest).where(ForgetRequest.tenant_id == tenant_id)
-    if model_id is None:
-        query = query.where(ForgetRequest.state.in_(("published", "purging")))
-    else:
-        waiting = select(RequestModel.request_id).where(
-            RequestModel.model_id == model_id, RequestModel.version_id.is_(None)
-        )
-        query = query.where(ForgetRequest.id.in_(waiting))
+    query = select(ForgetRequest).where(stuck.served_by(tenant_id, model_id))
     for request in tx.session.execute(query).scalars():
         request.error = error
         events.append(tx, tenant_id, "forget.stuck", request.id)

@@ -1,0 +1,17 @@
+"""Which forget requests a job serves, and which ones are therefore stuck when it fails."""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, and_, select
+
+from ledger.tables import ForgetRequest, RequestModel
+
+
+def served_by(tenant_id: str, model_id: str | None) -> ColumnElement[bool]:
+    """Return the condition on requests that wait for this model's next version, or (None) for the tenant's purge."""
+    if model_id is None:
+        return and_(ForgetRequest.tenant_id == tenant_id, ForgetRequest.state.in_(("published", "purging")))
+    waiting = select(RequestModel.request_id).where(
+        RequestModel.model_id == model_id, RequestModel.version_id.is_(None)
+    )
+    return and_(ForgetRequest.tenant_id == tenant_id, ForgetRequest.id.in_(waiting))
