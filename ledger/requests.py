@@ -84,7 +84,9 @@ def list_newest(
 
 def cancel(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
     """Withdraw a request that nothing has been done about. Raises NotFound, WrongState."""
-    request = get(tx, tenant_id, request_id)
+    get(tx, tenant_id, request_id)
+    # Locked: a worker may be resolving it, and the second of the two must see what the first has done.
+    request = tx.session.get_one(ForgetRequest, request_id, with_for_update=True, populate_existing=True)
     if request.state != "accepted":
         raise WrongState("forget request", request.state, "accepted")
     request.state, request.selector = "cancelled", None
@@ -142,8 +144,10 @@ def _resolve(tx: Transaction, request: ForgetRequest) -> None:
         request.seq = max(seq for _, _, seq in earlier if seq is not None)
     request.state = "scrubbing"
     for model in catalog.models_over(tx, list(touched), states=("ready",)):
-        tx.session.add(RequestModel(request_id=request.id, model_id=model.id))
-        if model.applied_seq is None or model.applied_seq < request.seq:
+        passed = model.applied_seq is not None and model.applied_seq >= request.seq
+        version_id = model.active_version_id if passed else None
+        tx.session.add(RequestModel(request_id=request.id, model_id=model.id, version_id=version_id))
+        if not passed:
             jobs.add_advance(tx, request.tenant_id, model.id)  # another model's job may be the one that resolves
     tx.session.flush()
     events.append(tx, request.tenant_id, "forget.resolved", request.id, seq=request.seq)
@@ -177,28 +181,36 @@ def _all_forms(tx: Transaction, tenant_id: str, kind: str, form: str, hmac: byte
 
 def model_passed(tx: Transaction, model_id: str, version_id: str, applied_seq: int) -> None:
     """Note that a model's new version no longer knows what these requests removed; publish those that are through."""
-    query = (
-        select(RequestModel, ForgetRequest)
-        .join(ForgetRequest, ForgetRequest.id == RequestModel.request_id)
-        .where(RequestModel.model_id == model_id, RequestModel.version_id.is_(None), ForgetRequest.seq <= applied_seq)
-    )
-    for passed, request in tx.session.execute(query).all():
-        passed.version_id = version_id
+    for waiting, request in _waiting_for(tx, model_id):
+        if request.seq is None or request.seq > applied_seq:
+            continue
+        waiting.version_id = version_id
         tx.session.flush()
         _publish_if_passed(tx, request)
 
 
 def release_model(tx: Transaction, model_id: str) -> None:
     """Let requests go on without a model that has failed before it ever served."""
+    for waiting, request in _waiting_for(tx, model_id):
+        tx.session.delete(waiting)
+        tx.session.flush()
+        _publish_if_passed(tx, request)
+
+
+def _waiting_for(tx: Transaction, model_id: str) -> Sequence[tuple[RequestModel, ForgetRequest]]:
+    """Return the requests that wait for this model, locked.
+
+    Two models may pass at once. Without the lock neither would see the other's step, and nobody would publish.
+    """
     query = (
         select(RequestModel, ForgetRequest)
         .join(ForgetRequest, ForgetRequest.id == RequestModel.request_id)
         .where(RequestModel.model_id == model_id, RequestModel.version_id.is_(None))
+        .order_by(ForgetRequest.id)
+        .with_for_update(of=ForgetRequest)
+        .execution_options(populate_existing=True)
     )
-    for waiting, request in tx.session.execute(query).all():
-        tx.session.delete(waiting)
-        tx.session.flush()
-        _publish_if_passed(tx, request)
+    return [(row[0], row[1]) for row in tx.session.execute(query)]
 
 
 def mark_stuck(tx: Transaction, tenant_id: str, model_id: str | None, error: str) -> None:
@@ -214,7 +226,7 @@ def _publish_if_passed(tx: Transaction, request: ForgetRequest) -> None:
         RequestModel.request_id == request.id, RequestModel.version_id.is_(None)
     )
     if request.state == "scrubbing" and tx.session.execute(waiting).first() is None:
-        request.state, request.published_at = "published", tx.now
+        request.state, request.published_at, request.error = "published", tx.now, None
         events.append(tx, request.tenant_id, "forget.published", request.id)
         jobs.add_purge(tx, request.tenant_id)
 
