@@ -111,20 +111,31 @@ def main() -> None:
     plan = QuantizationPlan(options.classes, 2**22, 16, 18, 12, 12, 5 * 2**12, 2**16)
     stored = synthetic_rows(BASE_RECORDS, options.width, plan, seed=1)
     base = Statistics.zero(options.width, options.classes).plus(stored, plan)
-    columns: dict[str, dict[str, float]] = {}
-    for factor in (1, 100):
-        for removed in (1, 1000):
-            steps = Steps()
-            with tempfile.TemporaryDirectory() as name:
-                folder, key = Path(name), AESGCM(bytes(range(32)))
-                sealed = folder / "sealed"
-                write_durably(sealed, key.encrypt(bytes(12), times(base, factor).to_bytes(), None))
-                for _ in range(options.repeats + 1):
-                    forget_once(steps, folder, sealed, key, stored.take(slice(0, removed)), plan)
-            for values in steps.seconds.values():
-                del values[0]  # the first repeat warms the libraries up
-            columns[f"n=1e{4 if factor == 1 else 6} m={removed}"] = steps.medians()
+    key = AESGCM(bytes(range(32)))
+    cases = [(factor, removed) for factor in (1, 100) for removed in (1, 1000)]
+    steps = {case: Steps() for case in cases}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for factor in (1, 100):
+            write_durably(folder / f"{factor}", key.encrypt(bytes(12), times(base, factor).to_bytes(), None))
+        # The cases take turns, so that what else the machine does falls on all of them alike.
+        for _ in range(options.repeats + 1):
+            for factor, removed in cases:
+                rows = stored.take(slice(0, removed))
+                forget_once(steps[factor, removed], folder, folder / f"{factor}", key, rows, plan)
+    for one in steps.values():
+        for values in one.seconds.values():
+            del values[0]  # the first repeat warms the libraries up
+    columns = {f"n=1e{4 if case[0] == 1 else 6} m={case[1]}": steps[case].medians() for case in cases}
     print_table(columns, options.width, options.classes, options.threads, options.repeats)
+    best = [sum(min(v) for step, v in steps[c].seconds.items() if not step.startswith("+")) for c in cases]
+    print(f"{'the same, best of each step':28}" + "".join(f"{s * 1e3:16.1f}" for s in best))
+    print(f"load average over the last minute: {os.getloadavg()[0]:.1f}")
+    typical = [sum(v for step, v in column.items() if not step.startswith("+")) for column in columns.values()]
+    verdict = "met" if max(typical) < GOAL_S else "MISSED"
+    print(f"goal, statistics to weights under {GOAL_S * 1e3:.0f} ms: {verdict}")
+    if verdict != "met":
+        sys.exit(1)
 
 
 def print_table(columns: dict[str, dict[str, float]], width: int, classes: int, threads: int, repeats: int) -> None:
@@ -138,10 +149,6 @@ def print_table(columns: dict[str, dict[str, float]], width: int, classes: int, 
     everything = [sum(column.values()) for column in columns.values()]
     print(f"{'statistics to weights':28}" + "".join(f"{s * 1e3:16.1f}" for s in to_weights))
     print(f"{'with checks and statistics':28}" + "".join(f"{s * 1e3:16.1f}" for s in everything))
-    verdict = "met" if max(to_weights) < GOAL_S else "MISSED"
-    print(f"goal, statistics to weights under {GOAL_S * 1e3:.0f} ms: {verdict}")
-    if verdict != "met":
-        sys.exit(1)
 
 
 if __name__ == "__main__":
