@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from ledger import errors as facts
 from service import refusals
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 BUSY = "The database does not answer in time or cannot be reached. Nothing was changed. Send the request again later."
 RACE = "Another request made the same thing at the same moment. Look at what there is now, then decide."
 MISSING = "Nothing answers at this address. See /openapi.json for the addresses that there are."
@@ -223,14 +225,20 @@ async def _gone(request: Request, _problem: Exception) -> Response:
 async def _http(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
     if problem.status_code == 405:
-        allowed = {"Allow": (problem.headers or {}).get("Allow", "")}
-        return problem_response(METHOD_NOT_ALLOWED, METHOD, request.scope, headers=allowed)
+        return problem_response(METHOD_NOT_ALLOWED, METHOD, request.scope, headers={"Allow": _allowed(request)})
     if problem.status_code == 404:
         return problem_response(NOT_FOUND, MISSING, request.scope)
     if problem.status_code == 400:
         return respond(refusals.BodyUnreadable("it cannot be parsed as JSON"), request.scope)
     kind = next((kind for kind in ALL_KINDS if kind.status == problem.status_code), UNEXPECTED)
     return problem_response(kind, str(problem.detail), request.scope)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of every route at this address; the router itself names those of the first one only."""
+    routes = request.app.routes
+    asked = [{**request.scope, "method": method} for method in METHODS]
+    return ", ".join(one["method"] for one in asked if any(route.matches(one)[0] is Match.FULL for route in routes))
 
 
 async def _invalid(request: Request, problem: Exception) -> Response:

@@ -30,6 +30,7 @@ from service.api import (
 from service.api.openapi import DESCRIPTION, describe
 from service.auth import Authentication
 from service.context import Context
+from service.dashboard import routes as dashboard
 from service.first_start import utc_microseconds
 from service.middleware import BodyLimit, RequestLog
 from service.serving.clock import boottime_ns
@@ -39,7 +40,7 @@ from service.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
-ROUTERS = (operations, cohorts, records, models, versions, predictions, forget_requests, jobs, problems)
+ROUTERS = (operations, cohorts, records, models, versions, predictions, forget_requests, jobs, problems, dashboard)
 
 
 def do_nothing() -> None:
@@ -84,7 +85,7 @@ def create_app(
             await run_in_threadpool(registry.stop)
             await run_in_threadpool(inference.close)
             if ledger is None:
-                opened.database.engine.dispose()
+                opened.close()
 
     app = FastAPI(
         title="Lacuna",

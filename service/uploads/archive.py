@@ -79,7 +79,7 @@ def _check_members(members: list[zipfile.ZipInfo], allowed: Collection[str], lar
 
 def _check_places(members: list[zipfile.ZipInfo], end: int) -> None:
     """Members may not share bytes: that is how a small archive unpacks to a huge one."""
-    ends = [info.header_offset for info in members[1:]] + [end]
-    for info, following in zip(members, ends, strict=True):
+    following_offsets = [info.header_offset for info in members[1:]] + [end] * bool(members)
+    for info, following in zip(members, following_offsets, strict=True):
         if info.header_offset + _LOCAL_HEADER + len(info.orig_filename) + info.compress_size > following:
             raise UploadRefused("the archive is damaged: its members overlap", ADVICE)
