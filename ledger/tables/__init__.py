@@ -6,6 +6,7 @@ The database holds only random ids, keyed hashes (HMACs) and class indices: no i
 """
 
 from ledger.tables.base import Base
+from ledger.tables.cores import CoreImport
 from ledger.tables.data import Change, Cohort, Record, RecordShard, Subject, SubjectAlias, Upload
 from ledger.tables.evidence import Event, Leaf
 from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
@@ -19,6 +20,7 @@ __all__ = [
     "Certificate",
     "Change",
     "Cohort",
+    "CoreImport",
     "Event",
     "FeatureShard",
     "ForgetRequest",

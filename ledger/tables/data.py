@@ -35,6 +35,9 @@ class Cohort(Base):
     shape: Mapped[list[Any]]
     dtype: Mapped[str] = mapped_column(String(16))
     class_names: Mapped[list[Any]]
+    layout: Mapped[str | None] = mapped_column(String(16))  # of images: channels_last; None: channels_first
+    missing: Mapped[str | None] = mapped_column(String(16))  # of tables: core_mean; None: NaN is refused
+    column_names: Mapped[list[Any] | None]  # of tables: what stands in which column
     retention_days: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[int] = mapped_column(Micros)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ledger.tables.base import Base, Id, Micros
@@ -34,6 +34,10 @@ class Model(Base):
     kappa: Mapped[float | None] = mapped_column(Float)
     sigma: Mapped[float | None] = mapped_column(Float)
     batch_window_us: Mapped[int] = mapped_column(BigInteger, default=0)
+    core_import_id: Mapped[str | None] = mapped_column(ForeignKey("core_imports.id"))  # None: trained here
+    core_head: Mapped[str | None] = mapped_column(String(16))  # of an imported core: keep | retrain
+    leaky: Mapped[bool | None] = mapped_column(Boolean)  # Leaky-ReLU in place of ReLU; None says no
+    input_size: Mapped[list[Any] | None]  # height and width that images are brought to; None: as stored
     public_object: Mapped[str | None] = mapped_column(String(64))
     public_digest: Mapped[str | None] = mapped_column(String(64))
     evaluation_object: Mapped[str | None] = mapped_column(String(64))
