@@ -89,7 +89,9 @@ def forget_once(
     steps.timed("weights: encrypt, fsync", lambda: write_durably(folder / "w", key.encrypt(nonce, weights, None)))
     # What follows is needed before a version may be published, but not for its weights to exist.
     nothing = QuantizedRows.empty(before.width, plan.classes)
-    report = steps.timed("+ transition check", lambda: check_transition(before, after, rows, nothing, plan, os.urandom))
+    report = steps.timed(
+        "+ transition check", lambda: check_transition(before, after, [rows], [nothing], plan, os.urandom)
+    )
     if not report.passed:
         raise SystemExit(f"the transition check failed: {report.failures}")
     digested = steps.timed("+ statistics: digest", lambda: after.digest(bytes(32)))

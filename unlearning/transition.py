@@ -3,7 +3,7 @@
 A residual computed from the statistics themselves proves the solve only; a record left in does not show there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,8 +52,8 @@ class TransitionReport:
 def check_transition(
     before: Statistics,
     after: Statistics,
-    removed: QuantizedRows,
-    added: QuantizedRows,
+    removed: Iterable[QuantizedRows],
+    added: Iterable[QuantizedRows],
     plan: QuantizationPlan,
     entropy: Callable[[int], bytes],
 ) -> TransitionReport:
@@ -63,27 +63,23 @@ def check_transition(
     unpredictable bytes and is called here, after both statistics exist, so nobody can have built an error around v.
     A wrong entry differs by less than 2^53 (`in_range` sees to it at the default capacity), is hence divisible by at
     most 2^52, and one draw misses it with probability at most 2^-11: four miss with at most 2^-44.
-    `before` may be `Statistics.zero`: then `after` is proved to be the sum of `added`, an anchor.
+    `before` may be `Statistics.zero`: then `after` is proved to be the sum of `added`, an anchor. `removed` and `added`
+    come in parts of any size, each looked at once, so that a million rows need not be in memory together.
     Raises ShapeMismatch; OutOfRange: rows that `plan` cannot have produced.
     """
     shape = (before.width, before.classes)
-    for name, got in (
-        ("statistics after", (after.width, after.classes)),
-        ("removed rows", (removed.phi.shape[1], removed.core_output.shape[1])),
-        ("added rows", (added.phi.shape[1], added.core_output.shape[1])),
-    ):
-        if got != shape:
-            raise ShapeMismatch(name, got, shape)
+    if (after.width, after.classes) != shape:
+        raise ShapeMismatch("statistics after", (after.width, after.classes), shape)
     width, classes = shape
     v = draw(entropy, width)
     u = draw(entropy, classes)
-    gram_added, cross_added, square_added = products(added, plan, v, u)
-    gram_removed, cross_removed, square_removed = products(removed, plan, v, u)
+    plus = products(added, plan, v, u)
+    minus = products(removed, plan, v, u)
     return TransitionReport(
-        gram=np.array_equal((after.gram - before.gram) @ v, gram_added - gram_removed),
-        cross=np.array_equal((after.cross - before.cross) @ u, cross_added - cross_removed),
-        count=after.count - before.count == added.count - removed.count,
-        target_square=after.target_square - before.target_square == square_added - square_removed,
+        gram=np.array_equal((after.gram - before.gram) @ v, plus.gram - minus.gram),
+        cross=np.array_equal((after.cross - before.cross) @ u, plus.cross - minus.cross),
+        count=after.count - before.count == plus.count - minus.count,
+        target_square=after.target_square - before.target_square == plus.square - minus.square,
         in_range=within_range(before, plan) and within_range(after, plan),
     )
 
@@ -93,19 +89,32 @@ def draw(entropy: Callable[[int], bytes], length: int) -> Vectors:
     return np.frombuffer(entropy(8 * length * DRAWS), dtype="<i8").astype(np.int64).reshape(length, DRAWS)
 
 
-def products(rows: QuantizedRows, plan: QuantizationPlan, v: Vectors, u: Vectors) -> tuple[Vectors, Vectors, int]:
-    """Return sum phi (phi^T v), sum phi (t^T u) in wrapping int64, and sum ||t||^2 exactly."""
-    gram = np.zeros_like(v)
-    cross = np.zeros((v.shape[0], DRAWS), np.int64)
-    square = 0
-    for start in range(0, rows.count, BLOCK):
-        part = rows.take(slice(start, start + BLOCK))
-        phi = part.phi.astype(np.int64)
-        residual = targets(part, plan)
-        gram += phi.T @ (phi @ v)
-        cross += phi.T @ (residual @ u)
-        square += int(np.einsum("mc,mc->", residual, residual))
-    return gram, cross, square
+@dataclass(slots=True, eq=False)
+class Products:
+    """gram (d, DRAWS) = sum phi (phi^T v) and cross (d, DRAWS) = sum phi (t^T u), wrapping; square = sum ||t||^2."""
+
+    gram: Vectors
+    cross: Vectors
+    square: int = 0
+    count: int = 0
+
+
+def products(parts: Iterable[QuantizedRows], plan: QuantizationPlan, v: Vectors, u: Vectors) -> Products:
+    """Sum over all parts, in blocks that bound the memory. Raises ShapeMismatch; OutOfRange: as `targets`."""
+    total = Products(np.zeros_like(v), np.zeros((v.shape[0], DRAWS), np.int64))
+    for rows in parts:
+        got = (rows.phi.shape[1], rows.core_output.shape[1])
+        if got != (v.shape[0], u.shape[0]):
+            raise ShapeMismatch("rows", got, (v.shape[0], u.shape[0]))
+        for start in range(0, rows.count, BLOCK):
+            part = rows.take(slice(start, start + BLOCK))
+            phi = part.phi.astype(np.int64)
+            residual = targets(part, plan)
+            total.gram += phi.T @ (phi @ v)
+            total.cross += phi.T @ (residual @ u)
+            total.square += int(np.einsum("mc,mc->", residual, residual))
+            total.count += part.count
+    return total
 
 
 def within_range(statistics: Statistics, plan: QuantizationPlan) -> bool:

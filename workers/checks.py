@@ -48,8 +48,8 @@ def check(deps: Deps, model: Model, public: PublicModel, before: ModelVersion | 
     report = check_transition(
         base,
         after,
-        rows.read(ledger, model.id, public, removed),
-        rows.read(ledger, model.id, public, added),
+        rows.read_groups(ledger, model.id, public, removed),
+        rows.read_groups(ledger, model.id, public, added),
         public.plan,
         ledger.database.random,
     )

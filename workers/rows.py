@@ -36,3 +36,11 @@ def groups(wanted: Sequence[FeatureRows]) -> Iterator[list[FeatureRows]]:
     shards = iter(wanted)
     while group := list(islice(shards, SHARDS_AT_ONCE)):
         yield group
+
+
+def read_groups(
+    ledger: Ledger, model_id: str, model: PublicModel, wanted: Sequence[FeatureRows]
+) -> Iterator[QuantizedRows]:
+    """Read the rows of these records group by group. Raises as `read`."""
+    for group in groups(wanted):
+        yield read(ledger, model_id, model, group)

@@ -62,7 +62,7 @@ class History:
     def move(self, removed: list[int], added: QuantizedRows) -> None:
         gone = self.rows(removed)
         after = self.statistics.minus(gone, self.plan).plus(added, self.plan)
-        report = check_transition(self.statistics, after, gone, added, self.plan, secrets.token_bytes)
+        report = check_transition(self.statistics, after, [gone], [added], self.plan, secrets.token_bytes)
         assert report.passed, report.failures
         self.statistics = after
         for record in removed:

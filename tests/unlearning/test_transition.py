@@ -34,7 +34,7 @@ def rows(random_rows: RowMaker) -> QuantizedRows:
 def check(
     before: Statistics, after: Statistics, plan: QuantizationPlan, *, removed: QuantizedRows, added: QuantizedRows
 ) -> TransitionReport:
-    return check_transition(before, after, removed, added, plan, os.urandom)
+    return check_transition(before, after, [removed], [added], plan, os.urandom)
 
 
 NOTHING = QuantizedRows.empty(6, 3)
@@ -142,7 +142,7 @@ def test_multiples_of_the_largest_power_are_out_of_range(
     changed = before.gram.copy()
     changed[0, 0] += -(2**63)
     report = check_transition(
-        before, dataclasses.replace(before, gram=changed), NOTHING, NOTHING, plan, lambda n: bytes(n)
+        before, dataclasses.replace(before, gram=changed), [NOTHING], [NOTHING], plan, lambda n: bytes(n)
     )
     assert report.gram  # v = 0 sees nothing
     assert report.failures == ("in_range",)
@@ -157,7 +157,7 @@ def test_vectors_are_drawn_once_both_statistics_exist(
         asked.append(count)
         return os.urandom(count)
 
-    check_transition(fold(rows), fold(rows), NOTHING, NOTHING, plan, entropy)
+    check_transition(fold(rows), fold(rows), [NOTHING], [NOTHING], plan, entropy)
     assert asked == [8 * 6 * 4, 8 * 3 * 4]
 
 
@@ -166,3 +166,12 @@ def test_other_shapes_are_refused(rows: QuantizedRows, fold: RowsToStatistics, p
         check(fold(rows), Statistics.zero(5, 3), plan, removed=NOTHING, added=NOTHING)
     with pytest.raises(ShapeMismatch):
         check(fold(rows), fold(rows), plan, removed=QuantizedRows.empty(5, 3), added=NOTHING)
+
+
+def test_parts_of_any_size_are_one_sum(rows: QuantizedRows, fold: RowsToStatistics, plan: QuantizationPlan) -> None:
+    whole = fold(rows)
+    nothing = Statistics.zero(whole.width, whole.classes)
+    parts = [rows.take(slice(start, start + 3)) for start in range(0, rows.count, 3)]
+    assert check_transition(nothing, whole, [], parts, plan, os.urandom).passed
+    assert check_transition(whole, nothing, parts, [], plan, os.urandom).passed
+    assert not check_transition(nothing, whole, [], parts[:-1], plan, os.urandom).passed
