@@ -123,6 +123,10 @@ class LacunaClient:
         """Return a model's versions, newest first."""
         return self._items(f"/v1/models/{model}/versions")
 
+    def version(self, model: str, number: int) -> Json:
+        """Return one version."""
+        return self._json("GET", f"/v1/models/{model}/versions/{number}")
+
     def digests(self, model: str, version: int, challenge: bytes) -> Json:
         """Return HMAC-SHA256(challenge, bytes) of the weights and the statistics of a living version."""
         body = {"challenge": challenge.hex()}

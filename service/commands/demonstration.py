@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from typing import Annotated
 
 import typer
 
 from service.commands.common import NOT_AS_HOPED, AsJson, DataDir
+
+TERMINATED = 128 + signal.SIGTERM
 
 
 def demo(
@@ -21,5 +25,6 @@ def demo(
     """
     from service.demo.story import run  # here, because torch takes seconds to import
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that our servers are stopped as well
     if not run(data_dir, keep=keep, core=core, as_json=as_json):
         raise typer.Exit(NOT_AS_HOPED)

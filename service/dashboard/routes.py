@@ -80,7 +80,7 @@ def one_request(request_id: RequestId, request: Request, principal: Auditor) -> 
             row=views.request_row(row, tx.now),
             steps=views.steps(row),
             covered=[
-                (names.get(model, model), model, version) for model, version in requests.models_of(tx, [row.id])[row.id]
+                (model, names.get(model, model), version) for model, version in requests.models_of(tx, [row.id])[row.id]
             ],
             certificate=views.certificate(requests.certificate(tx, principal.tenant_id, row.id)),
         )

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from service.demo.forgetting import Forgotten
 from service.demo.never_saw import Comparison
+from service.demo.telling import INDENT
 
 COLLAPSED = 0.1
 """A class that nobody teaches any more is recognised less often than by guessing among ten."""
@@ -51,3 +58,15 @@ def claims_about(done: Forgotten, comparison: Comparison) -> list[Claim]:
             )
         )
     return found
+
+
+def tell(console: Console, claims: Sequence[Claim]) -> None:
+    """List the claims with what was found, and count them."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for claim in claims:
+        table.add_row("[green]ok[/]" if claim.holds else "[bold red]FAILED[/]", Text(claim.words))
+    console.print("[bold]Claims[/]")
+    console.print(Padding(table, (0, 0, 0, INDENT)))
+    failed = sum(not claim.holds for claim in claims)
+    style = "bold red" if failed else "bold green"
+    console.print(f"\n{len(claims) - failed} of {len(claims)} claims hold.", style=style)

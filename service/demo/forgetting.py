@@ -70,6 +70,7 @@ class Certified:
 class Forgotten:
     """A fulfilled wish. `seconds`: from the request's acceptance to its certificate, by the service's clock.
 
+    weights_seconds: the part of it that computed, solved and checked the new weights.
     late_versions: which versions answered questions that were asked after the completion was seen.
     """
 
@@ -77,6 +78,7 @@ class Forgotten:
     records: int
     version: int
     seconds: float
+    weights_seconds: float
     before: Measured
     after: Measured
     certificate: Certified
@@ -111,11 +113,13 @@ def forget(
         traffic.wait_for_answers(ANSWERS_AFTERWARDS, seen)
     after = measure(deployment, test, gone, kept)
     (covered,) = done["models"]
+    version = client.version(deployment.model, int(covered["version"]))
     return Forgotten(
         wish=wish,
         records=int(done["records"]),
-        version=int(covered["version"]),
+        version=int(version["number"]),
         seconds=_between(done["received_at"], done["completed_at"]),
+        weights_seconds=float(version["measured"]["seconds"]),
         before=before,
         after=after,
         certificate=certified(client, str(done["id"]), folder / f"certificate-{_file_name(wish.title)}.json"),

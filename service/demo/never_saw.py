@@ -65,7 +65,7 @@ def compare(
     """Build a service that only ever receives `kept`, and compare. `before`: proof of the version that knew `gone`."""
     after = prove(deployment, before.challenge)
     with running_service(folder) as stranger:
-        rebuilt = deploy(stranger.client, data, kept, console)
+        rebuilt = deploy(stranger.client, data, kept, console, transient=True)
         theirs = prove(rebuilt, before.challenge)
         public = {
             str(each.client.model(each.model)["public_digest"])  # the core network, trained anew

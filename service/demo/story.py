@@ -12,22 +12,27 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 
 from service.client_errors import ApiProblem
 from service.demo import baselines
-from service.demo.claims import Claim, claims_about
-from service.demo.data import DemoData, Records, load_data
+from service.demo.claims import Claim, claims_about, tell
+from service.demo.data import DemoData, load_data
 from service.demo.deployment import Deployment, deploy
 from service.demo.forgetting import Wish, forget
 from service.demo.never_saw import compare, fresh_challenge, prove
 from service.demo.running_service import RunningService, running_service
 from service.demo.table import Costs, Outcome, accuracy_table, cost_table
+from service.demo.telling import Bars, say, step
 
 SUPPRESSED = 409
 ONE = Wish("person-017", subjects=("person-017",))
 EVERY_SIX = Wish("every 6", label=6)
 TEN = Wish("ten people", subjects=tuple(f"person-{number:03d}" for number in range(100, 110)))
+OTHER_WAYS = {
+    "network": "train the whole network again",
+    "linear": "train the last layer again",
+    "rebuild": "sum everything up again",
+}
 
 
 def run(data_dir: Path | None, *, keep: bool, core: bool, as_json: bool) -> bool:
@@ -39,19 +44,17 @@ def run(data_dir: Path | None, *, keep: bool, core: bool, as_json: bool) -> bool
     data = load_data()
     with ExitStack() as stack:
         folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lacuna-demo-")))
-        console.print("[bold]Lacuna: a service that forgets people, exactly[/]\n")
-        console.print("[bold]1.[/] Starting a real server with an empty data directory.")
+        console.print("[bold]Lacuna: a service that makes a classifier forget people, exactly[/]\n")
+        step(console, 1, "Starting a real server, with its worker, on an empty data directory.")
         service = stack.enter_context(running_service(folder / "service"))
-        console.print(f"   It answers at {service.url}. From here on we only talk HTTP to it.\n")
+        say(console, f"It answers at {service.url}. From here on we only talk HTTP to it.\n")
         deployment = _set_up(service, data, console)
         wishes = (ONE,) if core else (ONE, EVERY_SIX, TEN)
         outcomes, claims = _forget_all(service, deployment, data, wishes, folder, console)
-        claims.append(_returns(deployment, data, console))
+        claims.append(_cannot_return(deployment, data))
         costs = None if core else _costs(deployment, data, outcomes, console)
         if costs is not None:
-            claims.append(
-                Claim("the statistics equal a sum over all stored records, computed anew", costs.rebuild_equal)
-            )
+            claims.append(Claim("the statistics equal a sum over all stored features, made anew", costs.rebuild_equal))
         _report(outcomes, costs, claims, console)
         if as_json:
             print(json.dumps(_facts(outcomes, claims), indent=2))
@@ -62,13 +65,15 @@ def run(data_dir: Path | None, *, keep: bool, core: bool, as_json: bool) -> bool
 
 def _set_up(service: RunningService, data: DemoData, console: Console) -> Deployment:
     people = len(np.unique(data.users.subjects))
-    console.print(
-        f"[bold]2.[/] Uploading handwritten digits (8x8 pixels): {len(data.core)} public ones for the core network, "
-        f"{len(data.test)} for testing,\n   and {len(data.users)} that belong to {people} invented people. "
-        "Then the model is registered and learns."
+    step(
+        console,
+        2,
+        f"Uploading handwritten digits of 8x8 pixels: {len(data.core)} public ones to train a core network, "
+        f"{len(data.test)} to test with, and {len(data.users)} that belong to {people} invented people. "
+        "The people's digits train only a linear layer on top: that layer can forget.",
     )
     deployment = deploy(service.client, data, data.users, console)
-    console.print(f"   The model serves after {deployment.seconds:.1f} s.\n")
+    say(console, f"The model serves {deployment.seconds:.1f} s after it was registered.\n")
     return deployment
 
 
@@ -81,29 +86,24 @@ def _forget_all(
     console: Console,
 ) -> tuple[list[Outcome], list[Claim]]:
     users, outcomes, claims = data.users, [], []
-    for step, wish in enumerate(wishes, start=3):
-        console.print(
-            f"[bold]{step}.[/] Forgetting [bold]{wish.title}[/], while somebody keeps asking for predictions."
-        )
+    for place, wish in enumerate(wishes, start=1):
+        step(console, place + 2, f"Forgetting [bold]{wish.title}[/], while somebody keeps asking for predictions.")
         meant = wish.matches(users)
         gone, kept = users.where(meant), users.where(~meant)
         before = prove(deployment, fresh_challenge())
         done = forget(service, deployment, wish, data.test, users, folder)
-        console.print(
-            f"   {done.records} records are gone, {done.seconds:.2f} s after the request was accepted. "
-            f"The certificate is signed."
-        )
-        console.print("   To compare, we build a second service that only ever receives the other records:")
-        comparison = compare(deployment, before, data, gone, kept, folder / f"never-saw-{step - 2}", console)
+        say(console, f"{done.records} records: {done.seconds:.2f} s from the accepted request to the certificate.")
+        say(console, "To compare, a second service is built that only ever receives the other records.")
+        comparison = compare(deployment, before, data, gone, kept, folder / f"never-saw-{place}", console)
         words = "[green]the same bytes[/]" if comparison.equal else "[red]DIFFERENT bytes[/]"
-        console.print(f"   Asked for keyed digests of their weights and statistics, both answer: {words}.\n")
+        say(console, f"Both are asked for keyed digests of their weights and statistics: {words}.\n")
         outcomes.append(Outcome(done, comparison))
         claims += claims_about(done, comparison)
         users = kept
     return outcomes, claims
 
 
-def _returns(deployment: Deployment, data: DemoData, console: Console) -> Claim:
+def _cannot_return(deployment: Deployment, data: DemoData) -> Claim:
     """Try to bring the first forgotten person back."""
     theirs = data.users.where(ONE.matches(data.users))
     try:
@@ -115,53 +115,39 @@ def _returns(deployment: Deployment, data: DemoData, console: Console) -> Claim:
 
 
 def _costs(deployment: Deployment, data: DemoData, outcomes: Sequence[Outcome], console: Console) -> Costs:
-    console.print("[bold]6.[/] Timing the other ways to forget, on the records that are left. These are really run.")
-    kept = _kept(data.users, [outcome.done.wish for outcome in outcomes])
-    with Progress(console=console) as progress:
-        bar = progress.add_task("   train the network again", total=1.0)
-        network = baselines.retrain_network(
-            data.core, kept, data.test, lambda fraction: progress.update(bar, completed=fraction)
-        )
-        bar = progress.add_task("   train the last layer again", total=1.0)
-        linear = baselines.retrain_linear(
-            data.core, kept, data.test, lambda fraction: progress.update(bar, completed=fraction)
-        )
-        bar = progress.add_task("   sum everything up again", total=1.0)
+    step(console, 6, "Timing other ways to forget, on the records that are left. All are really run.")
+    kept = data.users
+    for outcome in outcomes:
+        kept = kept.where(~outcome.done.wish.matches(kept))
+    with Bars(console, OTHER_WAYS) as bars:
+        network = baselines.retrain_network(data.core, kept, data.test, lambda f: bars.show("network", f))
+        linear = baselines.retrain_linear(data.core, kept, data.test, lambda f: bars.show("linear", f))
+        asked = deployment.client.rebuild(deployment.model)
         job = deployment.client.wait_for_job(
-            _number(deployment.client.rebuild(deployment.model)["job"]),
-            on_progress=lambda fraction, _note: progress.update(bar, completed=fraction),
+            int(asked["job"]), on_progress=lambda fraction, _note: bars.show("rebuild", fraction)
         )
     console.print()
     return Costs(network, linear, float(job["result"]["seconds"]), bool(job["result"]["equal"]))
 
 
-def _kept(users: Records, wishes: Sequence[Wish]) -> Records:
-    for wish in wishes:
-        users = users.where(~wish.matches(users))
-    return users
-
-
-def _number(job: object) -> int:
-    return int(job["id"]) if isinstance(job, dict) else int(str(job))
-
-
 def _report(outcomes: Sequence[Outcome], costs: Costs | None, claims: Sequence[Claim], console: Console) -> None:
     console.print(accuracy_table(outcomes))
-    console.print(
-        "   The wishes came one after another. 'Never saw them' is a separate service each time.\n", style="dim"
+    say(
+        console,
+        "Forgotten does not mean unrecognisable: other people's digits still teach what a digit looks like. "
+        "It means: as if never seen. A whole class that nobody teaches any more is gone.\n",
+        style="dim",
     )
     if costs is not None:
         console.print(cost_table(outcomes, costs))
-        console.print(
-            "   The first row's work does not grow with the number of records kept; the others' does.\n", style="dim"
+        say(
+            console,
+            "Lower part: seconds of other ways, and how many times longer than ours (below 1x: shorter). Ours include "
+            "destroying and reading back what is stored, and the certificate; theirs only compute. With more records "
+            "theirs grow. Ours grow with the forgotten records, not with the kept ones.\n",
+            style="dim",
         )
-    console.print("[bold]Claims[/]")
-    for claim in claims:
-        console.print("  [green]ok    [/] " if claim.holds else "  [bold red]FAILED[/] ", escape(claim.words), sep="")
-    failed = sum(not claim.holds for claim in claims)
-    console.print(
-        f"\n{len(claims) - failed} of {len(claims)} claims hold.", style="bold red" if failed else "bold green"
-    )
+    tell(console, claims)
 
 
 def _facts(outcomes: Sequence[Outcome], claims: Sequence[Claim]) -> dict[str, object]:
@@ -176,8 +162,8 @@ def _facts(outcomes: Sequence[Outcome], claims: Sequence[Claim]) -> dict[str, ob
 def _serve_on(service: RunningService, deployment: Deployment, folder: Path, console: Console) -> None:
     url, model = service.url, deployment.model
     console.print("\n[bold]The service keeps running.[/] Things to try:")
-    console.print(f"  Dashboard: {url}/dashboard  (any user name; the key is the password)")
-    console.print(f"  Certificates: {escape(str(folder))}")
+    say(console, f"Dashboard: {url}/dashboard (any user name; the key is the password)")
+    say(console, f"Certificates: {escape(str(folder))}")
     for line in (
         f"export LACUNA_URL={url} LACUNA_API_KEY={service.key}",
         "lacuna status",
@@ -185,7 +171,7 @@ def _serve_on(service: RunningService, deployment: Deployment, folder: Path, con
         'curl -H "Authorization: Bearer $LACUNA_API_KEY" $LACUNA_URL/v1/forget-requests',
         f'curl -H "Authorization: Bearer $LACUNA_API_KEY" $LACUNA_URL/v1/models/{model}/versions',
     ):
-        console.print(f"  {line}", soft_wrap=True, markup=False)
+        console.print(f"   {line}", soft_wrap=True, markup=False)
     console.print("Ctrl-C stops it.")
     try:
         while True:
