@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 
 from ledger import catalog
 from ledger.database import Transaction
-from ledger.tables import FeatureShard, Record, RecordShard, Upload
+from ledger.tables import FeatureShard, Model, Record, RecordShard, Upload
 
 SHARDS_AT_ONCE = 400
 
@@ -27,15 +27,31 @@ class FeatureRows:
 
 def added(tx: Transaction, model_id: str, after: int | None, upto: int) -> list[FeatureRows]:
     """List the records that version `upto` holds and version `after` (None: nothing yet) does not."""
-    return _rows(tx, model_id, _uploads(after, upto), or_(Record.removed_seq.is_(None), Record.removed_seq > upto))
+    cohorts = catalog.user_cohorts(tx, model_id)
+    new = Upload.added_seq.is_not(None) if after is None else Upload.added_seq > after
+    uploads = select(Upload.id).where(Upload.cohort_id.in_(cohorts), new, Upload.added_seq <= upto)
+    upload_ids = list(tx.session.execute(uploads).scalars())
+    if not upload_ids:
+        return []  # the common case of a forget, which must not look at a million records
+    shards = select(RecordShard.id).where(RecordShard.upload_id.in_(upload_ids))
+    condition = and_(Record.shard_id.in_(shards), or_(Record.removed_seq.is_(None), Record.removed_seq > upto))
+    return _rows(tx, model_id, condition)
 
 
 def removed(tx: Transaction, model_id: str, after: int | None, upto: int) -> list[FeatureRows]:
     """List the records that version `after` holds and version `upto` does not."""
     if after is None:
         return []
-    taken_out = and_(Record.removed_seq > after, Record.removed_seq <= upto)
-    return _rows(tx, model_id, _uploads(None, after), taken_out)
+    model = tx.session.get_one(Model, model_id)
+    held_before = select(Upload.id).where(Upload.added_seq <= after)
+    condition = and_(
+        Record.tenant_id == model.tenant_id,  # with removed_seq, what the index of removed records is made of
+        Record.removed_seq > after,
+        Record.removed_seq <= upto,
+        Record.cohort_id.in_(catalog.user_cohorts(tx, model_id)),
+        Record.upload_id.in_(held_before),
+    )
+    return _rows(tx, model_id, condition)
 
 
 def held(tx: Transaction, model_id: str, at: int) -> list[FeatureRows]:
@@ -43,21 +59,8 @@ def held(tx: Transaction, model_id: str, at: int) -> list[FeatureRows]:
     return added(tx, model_id, None, at)
 
 
-def _uploads(after: int | None, upto: int) -> ColumnElement[bool]:
-    first = Upload.added_seq.is_not(None) if after is None else Upload.added_seq > after
-    return and_(first, Upload.added_seq <= upto)
-
-
-def _rows(
-    tx: Transaction, model_id: str, uploads: ColumnElement[bool], condition: ColumnElement[bool]
-) -> list[FeatureRows]:
-    cohorts = catalog.user_cohorts(tx, model_id)
-    chosen = select(Upload.id).where(Upload.cohort_id.in_(cohorts), uploads)
-    query = (
-        select(Record.shard_id, Record.id, Record.class_index)
-        .where(Record.cohort_id.in_(cohorts), Record.upload_id.in_(chosen), condition)
-        .order_by(Record.shard_id)
-    )
+def _rows(tx: Transaction, model_id: str, condition: ColumnElement[bool]) -> list[FeatureRows]:
+    query = select(Record.shard_id, Record.id, Record.class_index).where(condition).order_by(Record.shard_id)
     by_shard: dict[str, dict[int, int]] = {}
     for shard_id, record_id, class_index in tx.session.execute(query):
         by_shard.setdefault(shard_id, {})[record_id] = class_index
@@ -94,15 +97,3 @@ def classes_of(tx: Transaction, shard_id: str) -> dict[int, int]:
     """Map the ids of a shard's records to their class indices, those waiting to be purged included."""
     query = select(Record.id, Record.class_index).where(Record.shard_id == shard_id)
     return {row.id: row.class_index for row in tx.session.execute(query)}
-
-
-def count_held(tx: Transaction, model_id: str, at: int) -> int:
-    """Count the records that version `at` holds."""
-    cohorts = catalog.user_cohorts(tx, model_id)
-    chosen = select(Upload.id).where(Upload.cohort_id.in_(cohorts), _uploads(None, at))
-    query = select(func.count()).where(
-        Record.cohort_id.in_(cohorts),
-        Record.upload_id.in_(chosen),
-        or_(Record.removed_seq.is_(None), Record.removed_seq > at),
-    )
-    return tx.session.execute(query.select_from(Record)).scalar_one()
