@@ -193,12 +193,13 @@ class RecordsClash(LedgerError):
 
 
 class SubjectSuppressed(LedgerError):
-    """The upload brings back subjects who were forgotten."""
+    """The upload brings back subjects who were forgotten. `rows` is empty when they asked for it during the upload."""
 
-    def __init__(self, rows: list[int]) -> None:
+    def __init__(self, rows: list[int], *, count: int | None = None) -> None:
         shown = ", ".join(str(row) for row in rows[:20]) + (", ..." if len(rows) > 20 else "")
+        where = f" (rows {shown})" if rows else " while the upload was coming in"
         super().__init__(
-            f"{len(rows)} rows belong to subjects who asked to be forgotten (rows {shown}). "
+            f"{len(rows) if count is None else count} rows belong to subjects who asked to be forgotten{where}. "
             "Nothing was stored: leave these rows out."
         )
         self.rows = rows

@@ -6,11 +6,12 @@ first refers to it, and `doomed` in the one that last did. So whatever a crash l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import delete, or_, select, update
 
 from ledger.database import Database, Transaction
+from ledger.errors import LeaseLost, LedgerError, ObjectMissing, UploadClosed
 from ledger.objects import ObjectStore
 from ledger.tables import Job, StoredObject, Upload
 
@@ -20,7 +21,8 @@ def write_pending(
 ) -> str:
     """Book a new object for `owner`, write it, note its size and digest, and return its random name.
 
-    Raises what the store raises; the row then stays `pending` and the object, if any, is swept later.
+    Raises what the store raises; the row then stays `pending` and the object, if any, is swept later. Raises LeaseLost
+    or UploadClosed when the owner was given up meanwhile: nobody would look for the object any more, so it is deleted.
     """
     with database.begin() as tx:
         name = tx.new_id()
@@ -31,14 +33,26 @@ def write_pending(
         )
     written = store.write(name, parts)
     with database.begin() as tx:
-        row = tx.session.get_one(StoredObject, name)
-        row.size, row.sha256 = written.size, written.sha256
-    return name
+        row = tx.session.get(StoredObject, name, with_for_update=True)
+        if row is not None and row.state == "pending":
+            row.size, row.sha256 = written.size, written.sha256
+            return name
+    store.delete(name)
+    raise _given_up(owner)
+
+
+def _given_up(owner: str) -> LedgerError:
+    kind, _, rest = owner.partition(":")
+    return UploadClosed(rest) if kind == "upload" else LeaseLost(int(rest.partition(":")[0]))
 
 
 def enliven(tx: Transaction, names: Iterable[str]) -> None:
-    """Mark objects live, in the transaction that refers to them."""
-    _set_state(tx, names, "live")
+    """Mark objects live, in the transaction that refers to them. Raises ObjectMissing: one was given up and doomed."""
+    names = list(names)
+    if _set_state(tx, names, "live", only="pending") != len(names):
+        alive = select(StoredObject.name).where(StoredObject.state == "live")
+        known = set(tx.session.execute(alive).scalars())
+        raise ObjectMissing(next((name for name in names if name not in known), names[0]))
 
 
 def doom(tx: Transaction, names: Iterable[str | None]) -> None:
@@ -46,12 +60,14 @@ def doom(tx: Transaction, names: Iterable[str | None]) -> None:
     _set_state(tx, [name for name in names if name is not None], "doomed")
 
 
-def _set_state(tx: Transaction, names: Iterable[str], state: str) -> None:
-    names = list(names)
+def _set_state(tx: Transaction, names: Sequence[str], state: str, *, only: str | None = None) -> int:
+    changed = 0
     for start in range(0, len(names), 500):
-        tx.session.execute(
-            update(StoredObject).where(StoredObject.name.in_(names[start : start + 500])).values(state=state)
-        )
+        statement = update(StoredObject).where(StoredObject.name.in_(names[start : start + 500])).values(state=state)
+        if only is not None:
+            statement = statement.where(StoredObject.state == only)
+        changed += len(tx.session.execute(statement.returning(StoredObject.name)).all())
+    return changed
 
 
 def doom_abandoned(tx: Transaction, tenant_id: str) -> None:
@@ -103,6 +119,7 @@ def unfinished(tx: Transaction, tenant_id: str) -> list[str]:
 
 def strangers(database: Database, store: ObjectStore) -> list[str]:
     """Return objects in the store that no row knows. Always empty, unless somebody else wrote there."""
+    found = list(store.names())  # first: a row is always older than its object
     with database.read() as tx:
         known = set(tx.session.execute(select(StoredObject.name)).scalars())
-    return [name for name in store.names() if name not in known]
+    return [name for name in found if name not in known]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select
 from sqlalchemy.orm import aliased
 
 from ledger import changes, events, inventory, jobs
@@ -82,7 +82,7 @@ def store_chunk(
         )
         shards.append((name, part))
     with ledger.database.begin() as tx:
-        upload = _receiving(tx, upload_id)
+        upload = _receiving(tx, upload_id, lock=True)
         subjects = _find_or_make_subjects(tx, upload.tenant_id, aliases)
         for name, part in shards:
             shard = RecordShard(
@@ -114,15 +114,18 @@ def feature_context(model_id: str) -> bytes:
 def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
     """Make the upload's records real, all at once. Returns the upload and the number of the job that folds them in.
 
-    Raises RecordsClash (nothing is stored then), UploadClosed.
+    Raises RecordsClash, SubjectSuppressed (nothing is stored then), UploadClosed, ObjectMissing.
     """
     with ledger.database.begin() as tx:
-        upload = _receiving(tx, upload_id)
+        upload = _receiving(tx, upload_id, lock=True)
         upload.stored_seq = changes.next_change(tx, upload.tenant_id, changes.STORED, upload_id=upload_id)
         clashes = _count_clashes(tx, upload)
         if clashes:
             raise RecordsClash(clashes)
-        names = select(StoredObject.name).where(StoredObject.owner == f"upload:{upload_id}")
+        suppressed = _count_suppressed(tx, upload)
+        if suppressed:
+            raise SubjectSuppressed([], count=suppressed)
+        names = select(RecordShard.object_name).where(RecordShard.upload_id == upload_id)
         inventory.enliven(tx, tx.session.execute(names).scalars())
         upload.state = "stored"
         events.append(
@@ -140,19 +143,19 @@ def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
 def abandon(ledger: Ledger, upload_id: str) -> None:
     """Take back an upload that was not finished: rows, shards, and subjects that only it had brought."""
     with ledger.database.begin() as tx:
-        upload = tx.session.get(Upload, upload_id)
+        upload = tx.session.get(Upload, upload_id, with_for_update=True)
         if upload is None or upload.state != "receiving":
             return
         upload.state = "failed"
         upload.records = 0
         names = select(StoredObject.name).where(StoredObject.owner == f"upload:{upload_id}")
         inventory.doom(tx, list(tx.session.execute(names).scalars()))
-        brought = select(Record.subject_id).where(Record.upload_id == upload_id).distinct()
+        brought = select(Record.subject_id).where(_of_upload(upload_id)).distinct()
         subject_ids = list(tx.session.execute(brought).scalars())
-        tx.session.execute(delete(Record).where(Record.upload_id == upload_id))
+        tx.session.execute(delete(Record).where(_of_upload(upload_id)))
         tx.session.execute(delete(RecordShard).where(RecordShard.upload_id == upload_id))
-        drop_unused_subjects(tx, [s for s in subject_ids if s is not None])
         tenant_id = upload.tenant_id
+        drop_unused_subjects(tx, tenant_id, [s for s in subject_ids if s is not None])
     inventory.delete_doomed(ledger.database, ledger.objects, tenant_id)
 
 
@@ -168,8 +171,10 @@ def abandon_expired(ledger: Ledger, *, everything: bool = False) -> int:
     return len(stale)
 
 
-def drop_unused_subjects(tx: Transaction, subject_ids: Sequence[str]) -> None:
+def drop_unused_subjects(tx: Transaction, tenant_id: str, subject_ids: Sequence[str]) -> None:
     """Delete those of these subjects, with all their aliases, who have no record left."""
+    if subject_ids:
+        changes.lock_sequence(tx, tenant_id)  # an upload may bring one of them back at this moment
     for start in range(0, len(subject_ids), 500):
         part = subject_ids[start : start + 500]
         unused = select(Subject.id).where(Subject.id.in_(part), ~exists().where(Record.subject_id == Subject.id))
@@ -178,9 +183,10 @@ def drop_unused_subjects(tx: Transaction, subject_ids: Sequence[str]) -> None:
         tx.session.execute(delete(Subject).where(Subject.id.in_(gone)))
 
 
-def _receiving(tx: Transaction, upload_id: str) -> Upload:
-    upload = tx.session.get(Upload, upload_id)
-    if upload is None or upload.state != "receiving":
+def _receiving(tx: Transaction, upload_id: str, *, lock: bool = False) -> Upload:
+    """Return an upload that may still receive. Locked, nobody can abandon it before the commit. Raises UploadClosed."""
+    upload = tx.session.get(Upload, upload_id, with_for_update=lock or None)
+    if upload is None or upload.state != "receiving" or upload.lease_until < tx.now:
         raise UploadClosed(upload_id)
     return upload
 
@@ -188,45 +194,44 @@ def _receiving(tx: Transaction, upload_id: str) -> Upload:
 def _refuse_suppressed(
     tx: Transaction, tenant_id: str, records: Sequence[NewRecord], aliases: dict[str, list[Alias]]
 ) -> None:
-    found = set()
-    wanted = {alias.hmac: subject for subject, forms in aliases.items() for alias in forms}
-    hmacs = list(wanted)
+    found: set[bytes] = set()
+    hmacs = list({alias.hmac for forms in aliases.values() for alias in forms})
     for start in range(0, len(hmacs), 500):
         query = select(Suppression.hmac).where(
             Suppression.tenant_id == tenant_id,
             Suppression.withdrawn_at.is_(None),
             Suppression.hmac.in_(hmacs[start : start + 500]),
         )
-        found |= {wanted[hmac] for hmac in tx.session.execute(query).scalars()}
-    if found:
-        raise SubjectSuppressed([r.row for r in records if r.subject in found])
+        found |= set(tx.session.execute(query).scalars())
+    refused = {subject for subject, forms in aliases.items() if any(alias.hmac in found for alias in forms)}
+    if refused:
+        raise SubjectSuppressed([r.row for r in records if r.subject in refused])
 
 
 def _find_or_make_subjects(tx: Transaction, tenant_id: str, aliases: dict[str, list[Alias]]) -> dict[str, str]:
     """Map each identifier to its subject's random id; unknown ones become new subjects with all their forms."""
     if aliases:
         changes.lock_sequence(tx, tenant_id)  # two uploads may bring the same new subject at once
-    by_hmac = {next(a for a in forms if a.format == "raw").hmac: subject for subject, forms in aliases.items()}
-    subjects: dict[str, str] = {}
-    hmacs = list(by_hmac)
+    raw = {subject: next(a.hmac for a in forms if a.format == "raw") for subject, forms in aliases.items()}
+    known: dict[bytes, str] = {}  # two spellings of one identifier have the same forms
+    hmacs = list(set(raw.values()))
     for start in range(0, len(hmacs), 500):
         query = select(SubjectAlias.hmac, SubjectAlias.subject_id).where(
             SubjectAlias.tenant_id == tenant_id, SubjectAlias.hmac.in_(hmacs[start : start + 500])
         )
-        for hmac, subject_id in tx.session.execute(query):
-            subjects[by_hmac[hmac]] = subject_id
+        known |= {row.hmac: row.subject_id for row in tx.session.execute(query)}
     for subject, forms in aliases.items():
-        if subject in subjects:
+        if raw[subject] in known:
             continue
-        subjects[subject] = tx.new_id()
-        tx.session.add(Subject(id=subjects[subject], tenant_id=tenant_id, created_at=tx.now))
+        subject_id = known[raw[subject]] = tx.new_id()
+        tx.session.add(Subject(id=subject_id, tenant_id=tenant_id, created_at=tx.now))
         tx.session.flush()
         tx.session.add_all(
-            SubjectAlias(tenant_id=tenant_id, type=a.type, format=a.format, hmac=a.hmac, subject_id=subjects[subject])
+            SubjectAlias(tenant_id=tenant_id, type=a.type, format=a.format, hmac=a.hmac, subject_id=subject_id)
             for a in forms
         )
     tx.session.flush()
-    return subjects
+    return {subject: known[hmac] for subject, hmac in raw.items()}
 
 
 def _row(
@@ -258,11 +263,12 @@ def _count_clashes(tx: Transaction, upload: Upload) -> int:
     mine, other, their_upload = aliased(Record), aliased(Record), aliased(Upload)
     query = (
         select(func.count(mine.id.distinct()))
-        .select_from(mine)
+        .select_from(RecordShard)
+        .join(mine, mine.shard_id == RecordShard.id)
         .join(other, (other.cohort_id == mine.cohort_id) & (other.record_key == mine.record_key))
         .join(their_upload, their_upload.id == other.upload_id)
         .where(
-            mine.upload_id == upload.id,
+            RecordShard.upload_id == upload.id,
             other.id != mine.id,
             other.removed_seq.is_(None),
             their_upload.state.in_(("receiving", "stored", "added")),
@@ -271,3 +277,25 @@ def _count_clashes(tx: Transaction, upload: Upload) -> int:
         )
     )
     return tx.session.execute(query).scalar_one()
+
+
+def _count_suppressed(tx: Transaction, upload: Upload) -> int:
+    """Count records of subjects who were forgotten while the upload was coming in."""
+    forgotten = (
+        select(SubjectAlias.subject_id)
+        .join(
+            Suppression,
+            (Suppression.tenant_id == SubjectAlias.tenant_id)
+            & (Suppression.type == SubjectAlias.type)
+            & (Suppression.format == SubjectAlias.format)
+            & (Suppression.hmac == SubjectAlias.hmac),
+        )
+        .where(Suppression.tenant_id == upload.tenant_id, Suppression.withdrawn_at.is_(None))
+    )
+    query = select(func.count()).select_from(Record).where(_of_upload(upload.id), Record.subject_id.in_(forgotten))
+    return tx.session.execute(query).scalar_one()
+
+
+def _of_upload(upload_id: str) -> ColumnElement[bool]:
+    """Return the condition on records of this upload, by way of its shards: an index finds them among millions."""
+    return Record.shard_id.in_(select(RecordShard.id).where(RecordShard.upload_id == upload_id))
