@@ -9,6 +9,8 @@ UnlearningError
 ├── ProblemRefused        the solve cannot be proved accurate enough
 ├── DeviceRefused         a device does not multiply integers exactly
 ├── UnknownArchitecture   no network has this name
+├── ArchitectureRefused   an operator's network cannot be used as a core
+├── CoreRefused           a file of weights is not what an imported core must be
 ├── UnknownFeatureMap     no feature map has this name
 └── CorruptArtifact       bytes that are not what they claim to be
 """
@@ -98,6 +100,26 @@ class UnknownArchitecture(UnlearningError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(f"no architecture is named {name!r}; known: {', '.join(sorted(known))}")
         self.name = name
+
+
+class ArchitectureRefused(UnlearningError):
+    """An operator's network cannot be used as a core."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            f"the architecture {name!r} cannot be used: {why}; correct LACUNA_ARCHITECTURES or the factory"
+        )
+        self.name = name
+        self.why = why
+
+
+class CoreRefused(UnlearningError):
+    """A file of weights is not what an imported core must be. Nothing of it was kept."""
+
+    def __init__(self, why: str, advice: str) -> None:
+        super().__init__(f"the core was not imported: {why}. {advice}")
+        self.why = why
+        self.advice = advice
 
 
 class UnknownFeatureMap(UnlearningError):

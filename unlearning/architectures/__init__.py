@@ -1,29 +1,25 @@
-"""The core networks an operator can name."""
-
-from collections.abc import Callable
+"""The core networks that can be named: Lacuna's own, and those an operator allows."""
 
 import torch
 
+from unlearning.architectures.allow_list import BUILT_IN, Architectures, read_allow_list
 from unlearning.architectures.core_network import Activations, CoreNetwork
-from unlearning.architectures.mlp import Mlp
-from unlearning.architectures.small_cnn import SmallCnn
-from unlearning.errors import OutOfRange, UnknownArchitecture
+from unlearning.architectures.wrapped import Factory, parameter_count
 
-ARCHITECTURES: dict[str, Callable[[tuple[int, ...], int, torch.Generator], CoreNetwork]] = {
-    "small-cnn": SmallCnn,
-    "mlp": Mlp,
-}
+__all__ = [
+    "BUILT_IN",
+    "Activations",
+    "Architectures",
+    "CoreNetwork",
+    "Factory",
+    "build_network",
+    "parameter_count",
+    "read_allow_list",
+]
 
-__all__ = ["ARCHITECTURES", "Activations", "CoreNetwork", "build_network"]
 
-
-def build_network(name: str, input_shape: tuple[int, ...], classes: int, generator: torch.Generator) -> CoreNetwork:
-    """Return a freshly drawn network in training mode; the weights depend on `generator` alone.
-
-    Raises UnknownArchitecture; OutOfRange: fewer than two classes, or a shape the network cannot take.
-    """
-    if name not in ARCHITECTURES:
-        raise UnknownArchitecture(name, ARCHITECTURES)
-    if classes < 2:
-        raise OutOfRange("classes", classes, ">= 2")
-    return ARCHITECTURES[name](input_shape, classes, generator)
+def build_network(
+    name: str, input_shape: tuple[int, ...], classes: int, generator: torch.Generator, *, leaky: bool = False
+) -> CoreNetwork:
+    """Return one of Lacuna's own networks; see `Architectures.build`."""
+    return BUILT_IN.build(name, input_shape, classes, generator, leaky=leaky)

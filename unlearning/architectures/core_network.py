@@ -1,13 +1,17 @@
 """What every core network offers: logits, and the activations a feature map reads."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 LEAK = 0.1
-"""Negative slope of every LeakyReLU."""
+"""Negative slope of the Leaky-ReLU in networks that were made with one."""
+OPTIONAL_LEAK = 0.01
+"""Negative slope of the Leaky-ReLU that the option `leaky` puts in the place of ReLU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,18 @@ class Activations:
 class CoreNetwork(nn.Module):
     """A classifier f_c: X -> R^C trained on core data only.
 
-    Subclasses build their layers, call `draw_weights` and implement `activations`.
+    Subclasses build their layers, call `draw_weights` and implement `activations` and `output_layer`.
     """
+
+    @property
+    def named(self) -> nn.Module:
+        """Return the module whose parameter names a file of weights has: this one, unless it wraps another."""
+        return self
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        """Return the linear layer that makes the logits from the penultimate activations."""
+        raise NotImplementedError
 
     def activations(self, x: Tensor) -> Activations:
         """Return the activations of prepared inputs x (n, *input_shape), float32."""
@@ -61,7 +75,19 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     return nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
 
 
-def convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """Return a 3x3 convolution without bias whose weights are not drawn yet."""
-    layer = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False, device="meta")
+def convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    """Return a square convolution without bias, padded by (kernel - 1) / 2, whose weights are not drawn yet."""
+    layer = nn.Conv2d(
+        inputs, outputs, kernel_size=kernel, stride=stride, padding=kernel // 2, bias=False, device="meta"
+    )
     return layer.to_empty(device="cpu")
+
+
+def rectifier(leaky: bool) -> Callable[[Tensor], Tensor]:
+    """Return ReLU, or Leaky-ReLU with slope OPTIONAL_LEAK. A function: it adds no name to the state dict."""
+    return leaky_relu if leaky else functional.relu
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    """Return max(x, OPTIONAL_LEAK * x)."""
+    return functional.leaky_relu(x, OPTIONAL_LEAK)

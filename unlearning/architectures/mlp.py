@@ -27,6 +27,11 @@ class Mlp(CoreNetwork):
         self.output = linear(WIDTHS[-1], classes)
         draw_weights(self, generator)
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """Return the layer that makes the logits."""
+        return self.output
+
     def activations(self, x: Tensor) -> Activations:
         """Return the columns themselves and both hidden layers."""
         pooled = [x]

@@ -33,6 +33,11 @@ class SmallCnn(CoreNetwork):
         self.output = linear(PENULTIMATE, classes)
         draw_weights(self, generator)
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        """Return the layer that makes the logits."""
+        return self.output
+
     def activations(self, x: Tensor) -> Activations:
         """Return input, block and hidden activations; blocks are averaged over the raster before the halving."""
         pooled = [functional.adaptive_avg_pool2d(x, INPUT_GRID).flatten(1)]
