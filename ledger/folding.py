@@ -30,10 +30,9 @@ def added(tx: Transaction, model_id: str, after: int | None, upto: int) -> list[
     cohorts = catalog.user_cohorts(tx, model_id)
     new = Upload.added_seq.is_not(None) if after is None else Upload.added_seq > after
     uploads = select(Upload.id).where(Upload.cohort_id.in_(cohorts), new, Upload.added_seq <= upto)
-    upload_ids = list(tx.session.execute(uploads).scalars())
-    if not upload_ids:
+    if tx.session.execute(uploads.limit(1)).first() is None:
         return []  # the common case of a forget, which must not look at a million records
-    shards = select(RecordShard.id).where(RecordShard.upload_id.in_(upload_ids))
+    shards = select(RecordShard.id).where(RecordShard.upload_id.in_(uploads))
     condition = and_(Record.shard_id.in_(shards), or_(Record.removed_seq.is_(None), Record.removed_seq > upto))
     return _rows(tx, model_id, condition)
 
