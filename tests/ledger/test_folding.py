@@ -106,9 +106,9 @@ def test_shards_without_features_are_listed_until_they_have_them(world: World) -
         assert len(folding.shards_without_features(tx, world.model_id)) == 1
 
 
-def test_more_uploads_than_a_statement_has_room_for(new_world: NewWorld) -> None:
+def test_more_uploads_than_a_statement_has_room_for(new_world: NewWorld, fresh_postgres_database: str) -> None:
     """A first version may fold in tens of thousands of uploads; their ids cannot all be parameters."""
-    world = new_world(core_people=1)
+    world = new_world(fresh_postgres_database, core_people=1)
     world.register()
     seq = add_upload(world, "a")
     with world.ledger.database.begin() as tx:
@@ -126,7 +126,7 @@ def test_more_uploads_than_a_statement_has_room_for(new_world: NewWorld) -> None
                     "lease_until": 0,
                     "created_at": 0,
                 }
-                for n in range(40_000)
+                for n in range(66_000)
             ],
         )
         assert len(ids(folding.held(tx, world.model_id, seq))) == 3
