@@ -53,11 +53,11 @@ def overview(console: Console, models: Sequence[Json], requests: Sequence[Json])
         console.print("No forget requests yet.")
         return
     table = Table(title="Forget requests, newest first", title_justify="left", box=None, header_style="dim")
-    for column in ("id", "state", "records", "received", "due"):
-        table.add_column(column, justify="right" if column == "records" else "left", no_wrap=column == "id")
+    for column in ("id", "state", "records", "due"):
+        table.add_column(column, justify="right" if column == "records" else "left", no_wrap=column != "due")
     for found in requests:
         records = "-" if found["records"] is None else str(found["records"])
-        table.add_row(found["id"], state(found), records, str(found["received_at"])[:16], due(found))
+        table.add_row(found["id"], state(found), records, due(found))
     console.print(table)
 
 

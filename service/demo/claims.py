@@ -66,7 +66,7 @@ def tell(console: Console, claims: Sequence[Claim]) -> None:
     for claim in claims:
         table.add_row("[green]ok[/]" if claim.holds else "[bold red]FAILED[/]", Text(claim.words))
     console.print("[bold]Claims[/]")
-    console.print(Padding(table, (0, 0, 0, INDENT)))
+    console.print(Padding(table, (0, 0, 0, INDENT), expand=False))
     failed = sum(not claim.holds for claim in claims)
     style = "bold red" if failed else "bold green"
     console.print(f"\n{len(claims) - failed} of {len(claims)} claims hold.", style=style)

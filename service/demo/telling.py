@@ -24,7 +24,7 @@ def step(console: Console, number: int, words: str) -> None:
 
 def say(console: Console, words: str, *, style: str = "") -> None:
     """Say a sentence within a step."""
-    console.print(Padding(Text.from_markup(words, style=style), (0, 0, 0, INDENT)))
+    console.print(Padding(Text.from_markup(words, style=style), (0, 0, 0, INDENT), expand=False))
 
 
 class Bars:

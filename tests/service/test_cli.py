@@ -1,0 +1,221 @@
+"""The command line: works for a stranger, and says what is wrong in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ledger.tenants import SCOPES
+from service import cli
+from service.demo.running_service import RunningService, running_service
+
+COMMANDS = ("server", "worker", "forget", "status", "certificate", "demo", "db upgrade", "db check", "key create")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+Lacuna = Callable[..., Said]
+
+
+@pytest.fixture
+def lacuna(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lacuna]:
+    """A function that runs the command line in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    before = dict(os.environ)  # commands set variables for their child processes
+    for name in before:
+        if name.startswith("LACUNA_"):
+            del os.environ[name]
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["lacuna", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    yield run
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_explains_itself(lacuna: Lacuna, command: str) -> None:
+    said = lacuna(*command.split(), "--help")
+    assert said.status == 0
+    assert "Example: lacuna" in said.out if command else "Exit status" in said.out
+
+
+def test_the_version_is_that_of_the_package(lacuna: Lacuna) -> None:
+    assert lacuna("--version").out.startswith("lacuna 0.")
+
+
+def test_help_does_not_load_torch() -> None:
+    script = "import sys; from service import cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_database_is_upgraded_and_checked(lacuna: Lacuna, tmp_path: Path) -> None:
+    before = lacuna("db", "check", "--data-dir", str(tmp_path / "new"))
+    assert before.status == 3
+    assert "lacuna db upgrade" in before.err
+    assert lacuna("db", "upgrade", "--data-dir", str(tmp_path / "new")).status == 0
+    assert lacuna("db", "check", "--data-dir", str(tmp_path / "new")).status == 0
+
+
+def test_a_settings_file_is_read_and_options_win(lacuna: Lacuna, tmp_path: Path) -> None:
+    settings = tmp_path / "lacuna.env"
+    settings.write_text(f"LACUNA_DATA_DIR={tmp_path / 'named'}\nOTHER=1\n")
+    assert lacuna("db", "upgrade", "--settings", str(settings)).status == 0
+    assert (tmp_path / "named" / "ledger.db").exists()
+    assert lacuna("db", "upgrade", "--settings", str(settings), "--data-dir", str(tmp_path / "option")).status == 0
+    assert (tmp_path / "option" / "ledger.db").exists()
+
+
+def test_a_wrong_setting_is_named(lacuna: Lacuna, tmp_path: Path) -> None:
+    settings = tmp_path / "lacuna.env"
+    settings.write_text("LACUNA_SHARD_RECORDS=none\n")
+    said = lacuna("db", "check", "--settings", str(settings))
+    assert said.status == 2
+    assert "SHARD_RECORDS" in said.err.upper()
+    assert "Traceback" not in said.err
+
+
+def test_a_key_needs_scopes_that_exist(lacuna: Lacuna) -> None:
+    assert lacuna("db", "upgrade").status == 0
+    assert lacuna("key", "create", "--label", "x").status == 2
+    assert lacuna("key", "create", "--label", "x", "--scope", "everything").status == 2
+    made = json.loads(lacuna("key", "create", "--label", "x", "--scope", "audit:read", "--json").out)
+    assert made["key"].startswith("lacuna_")
+    assert made["scopes"] == ["audit:read"]
+
+
+def test_no_service_and_no_key_are_told_apart(lacuna: Lacuna) -> None:
+    nowhere = lacuna("status")
+    assert nowhere.status == 2
+    assert "--url" in nowhere.err
+    without_key = lacuna("status", "--url", "http://127.0.0.1:9")
+    assert without_key.status == 2
+    assert "LACUNA_API_KEY" in without_key.err
+    unreachable = lacuna("status", "--url", "http://127.0.0.1:9", "--key", "k")
+    assert unreachable.status == 4
+    assert "No service answers at http://127.0.0.1:9" in unreachable.err
+
+
+def test_everything_is_not_forgotten_by_a_slip(lacuna: Lacuna) -> None:
+    said = lacuna("forget", "--everything", "--url", "http://127.0.0.1:9", "--key", "k")
+    assert said.status == 2
+    assert "--yes" in said.err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the real server keeps everything."""
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[RunningService]:
+    """A real server with a worker, and two people's records in a cohort."""
+    with running_service(folder) as running:
+        cohort = running.client.create_cohort(
+            "people", kind="user", shape=[2], dtype="float32", class_names=["no", "yes"]
+        )
+        running.client.upload(
+            cohort["id"],
+            np.zeros((3, 2), np.float32),
+            np.array([0, 1, 1]),
+            subjects=np.array(["ada", "ada", "bob"]),
+            ids=np.array(["r1", "r2", "r3"]),
+        )
+        yield running
+
+
+@pytest.fixture
+def asked(lacuna: Lacuna, service: RunningService, monkeypatch: pytest.MonkeyPatch) -> Lacuna:
+    """The command line, told by the environment where the service is."""
+    monkeypatch.setenv("LACUNA_URL", service.url)
+    monkeypatch.setenv("LACUNA_API_KEY", service.key)
+    return lacuna
+
+
+@pytest.mark.acceptance
+def test_forgetting_from_a_terminal(asked: Lacuna, tmp_path: Path) -> None:
+    assert "No forget requests yet" in asked("status").out
+    done = asked("forget", "--subject", "ada", "--cohort", "people", "--wait", "--json")
+    assert done.status == 0
+    request = json.loads(done.out)
+    assert (request["state"], request["records"]) == ("completed", 2)
+    assert "completed, erased" in asked("status", request["id"]).out
+    assert request["id"] in asked("status").out
+    assert json.loads(asked("status", "--json").out)["requests"][0]["id"] == request["id"]
+    saved = tmp_path / "certificate.json"
+    shown = asked("certificate", request["id"], "--out", str(saved))
+    assert shown.status == 0
+    assert "The signature verifies" in shown.out
+    assert asked("certificate", request["id"], "--json").out.strip() == saved.read_text()
+
+
+@pytest.mark.acceptance
+def test_refusals_are_one_sentence(asked: Lacuna) -> None:
+    nothing = asked("forget", "--label", "7")
+    assert nothing.status == 3
+    assert nothing.err.startswith("Error: ")
+    assert "class index" in nothing.err
+    assert asked("status", "0" * 32).status == 3
+    assert asked("status", "--key", "lacuna_wrong").status == 3
+    no_match = json.loads(asked("forget", "--subject", "nobody", "--wait", "--json").out)
+    assert asked("certificate", no_match["id"]).status == 3
+
+
+@pytest.mark.acceptance
+def test_a_certificate_that_was_changed_is_not_shown(
+    asked: Lacuna, service: RunningService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = service.client.forget(record_ids=["r3"])
+    service.client.wait_for_request(request["id"])
+    envelope = json.loads(service.client.certificate(request["id"]))
+    envelope["payload"] = "e30="
+    changed = json.dumps(envelope).encode()
+    monkeypatch.setattr("service.client.LacunaClient.certificate", lambda self, request: changed)
+    said = asked("certificate", request["id"])
+    assert said.status == 1
+    assert "does not verify" in said.err
+
+
+@pytest.mark.acceptance
+def test_a_second_server_on_the_same_directory_is_refused(
+    lacuna: Lacuna, service: RunningService, folder: Path
+) -> None:
+    data = str(folder / "data")
+    said = lacuna("server", "--data-dir", data, "--port", "0")
+    assert said.status == 5
+    assert "Another server" in said.err
+    found = lacuna("status", "--data-dir", data, "--key", service.key)  # the address is noted in the directory
+    assert found.status == 0
+
+
+@pytest.mark.acceptance
+def test_a_taken_port_is_named(lacuna: Lacuna, service: RunningService, tmp_path: Path) -> None:
+    port = service.url.rpartition(":")[2]
+    said = lacuna("server", "--data-dir", str(tmp_path / "other"), "--port", port)
+    assert said.status == 5
+    assert f"127.0.0.1 port {port}" in said.err
+
+
+def test_the_first_key_may_do_everything(service: RunningService) -> None:
+    assert set(service.client.me()["scopes"]) == set(SCOPES)
