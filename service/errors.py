@@ -143,7 +143,7 @@ def respond(problem: Exception, scope: Any) -> Response:
     """Return the answer to an expected error and log its kind. `scope` is the request's ASGI scope."""
     kind = kind_of(problem) or UNEXPECTED
     if kind.status >= 500:
-        log.warning("request.failed", problem=kind.name, exception=places(problem))
+        log.warning("request.failed", problem=kind.name, raised=places(problem))
     detail = next((DETAILS[cls](problem) for cls in type(problem).__mro__ if cls in DETAILS), str(problem))
     faults = None
     if isinstance(problem, refusals.UploadRefused) and problem.member is not None:
@@ -214,7 +214,7 @@ async def _expected(request: Request, problem: Exception) -> Response:
 
 async def _unexpected(request: Request, problem: Exception) -> Response:
     request_id = request.scope.get("state", {}).get("request_id")
-    log.error("request.crashed", request_id=request_id, exception=places(problem))
+    log.error("request.crashed", request_id=request_id, raised=places(problem))
     return problem_response(UNEXPECTED, UNKNOWN, request.scope)
 
 

@@ -70,7 +70,7 @@ def _places_only(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
     if isinstance(raised, tuple):
         raised = raised[1]
     if isinstance(raised, BaseException):
-        event["exception"] = places(raised)
+        event["raised"] = places(raised)  # `exception` means a text to the console renderer
     return event
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
@@ -111,8 +111,11 @@ def create_app(
 def _open(settings: ServiceSettings, clock: Clock, random: Random) -> Ledger:
     """Open the ledger. An embedded database is brought up to date; others are only checked. Raises MigrationNeeded."""
     ledger = open_ledger(settings, clock=clock, random=random)
-    if ledger.database.is_sqlite:
-        upgrade(ledger.database.engine)
-    else:
-        require_current(ledger.database.engine)
+    with ExitStack() as on_failure:
+        on_failure.callback(ledger.close)
+        if ledger.database.is_sqlite:
+            upgrade(ledger.database.engine)
+        else:
+            require_current(ledger.database.engine)
+        on_failure.pop_all()
     return ledger

@@ -81,7 +81,7 @@ def list_all(model_id: ModelId, request: Request, principal: Annotated[Principal
 def show(
     model_id: ModelId, number: VersionNumber, request: Request, principal: Annotated[Principal, needs(*_READERS)]
 ) -> Version:
-    """One version."""
+    """One version, with what was checked before it was published."""
     with context_of(request.scope).ledger.database.read() as tx:
         return shown(catalog.get_version(tx, principal.tenant_id, model_id, number))
 

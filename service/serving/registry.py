@@ -117,7 +117,7 @@ class Registry:
                 silent = False
             except (DBAPIError, PoolTimeout, LedgerError) as problem:
                 if not silent:
-                    log.warning("serving.ledger_silent", exception=type(problem).__name__)
+                    log.warning("serving.ledger_silent", raised=type(problem).__name__)
                 silent = True
             self._wake.wait(self._timing.poll_ms / 1000)
             self._wake.clear()
