@@ -75,11 +75,11 @@ def test_among_nearly_equal_scores_the_largest_ridge_wins(random_rows: RowMaker,
 
 def test_a_ridge_that_cannot_be_proved_is_passed_over(random_rows: RowMaker, plan: QuantizationPlan) -> None:
     statistics = fold(learnable(random_rows(300, 6), plan, 1e-3), plan)
-    grid = (1e-9, 1e-2, 1.0)
+    grid = (1e-13, 1e-2, 1.0)
     choice, free = choose_mu(statistics, plan, grid), choose_mu(statistics, plan, grid, residual_budget=1.0)
-    assert (free.mu, choice.mu, free.scores) == (1e-9, 1e-2, choice.scores)
+    assert (free.mu, choice.mu, free.scores) == (1e-13, 1e-2, choice.scores)
     with pytest.raises(ProblemRefused):
-        solve_exact(statistics, plan, mu=1e-9, residual_budget=default_residual_budget(plan, 6, 1e-9))
+        solve_exact(statistics, plan, mu=1e-13, residual_budget=default_residual_budget(plan, 6, 1e-13))
     solve_exact(statistics, plan, mu=1e-2, residual_budget=default_residual_budget(plan, 6, 1e-2))
 
 
