@@ -1,18 +1,26 @@
 """Everything public of a model: core network, input spec, feature map, quantization. Made from core data only."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from unlearning.architectures import CoreNetwork, build_network
+from unlearning.architectures import BUILT_IN, Architectures, CoreNetwork
 from unlearning.core_training import EPOCHS, silent, train_core
-from unlearning.errors import CorruptArtifact, OutOfRange, ShapeMismatch, UnlearningError
+from unlearning.errors import (
+    ArchitectureRefused,
+    CorruptArtifact,
+    OutOfRange,
+    ShapeMismatch,
+    UnknownArchitecture,
+    UnlearningError,
+)
 from unlearning.extraction import PADDED_BATCH, extract_padded, is_row_invariant
 from unlearning.feature_maps import FeatureMap, fit_feature_map, restore_feature_map
-from unlearning.input_spec import InputSpec, fit_input_spec
+from unlearning.imported_core import ImportedCore, imported_network
+from unlearning.input_spec import InputOptions, InputSpec, fit_input_spec
 from unlearning.model_artifact import ModelParts, content_digest, decode, encode
 from unlearning.quantization import DEFAULT_CAPACITY, QuantizationPlan, plan_quantization
 from unlearning.rows import QuantizedRows
@@ -33,6 +41,7 @@ class PublicModel:
     feature_map: FeatureMap
     plan: QuantizationPlan
     extraction_batch: int = 1
+    leaky: bool = False
 
     @property
     def width(self) -> int:
@@ -71,10 +80,11 @@ class PublicModel:
         return content_digest(self._parts())
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "PublicModel":
+    def from_bytes(cls, data: bytes, architectures: Architectures = BUILT_IN) -> "PublicModel":
         """Read `to_bytes` back and measure the batch shape anew.
 
-        Raises CorruptArtifact: truncated, changed, or parts that do not fit together.
+        Raises CorruptArtifact: truncated, changed, or parts that do not fit together; UnknownArchitecture,
+        ArchitectureRefused: an operator's network that is no longer on the list, or has changed.
         """
         parts = decode(data)
         try:
@@ -83,12 +93,13 @@ class PublicModel:
             if not isinstance(fields, dict):
                 raise CorruptArtifact("public model", "the plan is not an object")
             plan = QuantizationPlan(**{str(name): int(value) for name, value in fields.items()})
-            network = build_network(str(parts.config["architecture"]), spec.shape, spec.classes, torch.Generator())
+            name, leaky = str(parts.config["architecture"]), bool(parts.config.get("leaky", False))
+            network = architectures.build(name, spec.input_shape, spec.classes, torch.Generator(), leaky=leaky)
             network.load_state_dict(select(parts.tensors, "network."))
             network.eval()
             feature_map = restore_feature_map(str(parts.config["feature_map"]), select(parts.tensors, "map."))
-            return assemble(network, str(parts.config["architecture"]), spec, feature_map, plan)
-        except CorruptArtifact:
+            return assemble(network, name, spec, feature_map, plan, leaky=leaky)
+        except (CorruptArtifact, UnknownArchitecture, ArchitectureRefused):
             raise
         except (UnlearningError, RuntimeError, KeyError, TypeError, ValueError) as problem:
             raise CorruptArtifact("public model", str(problem)) from problem
@@ -100,6 +111,8 @@ class PublicModel:
             "input_spec": self.input_spec.to_json(),
             "plan": self.plan.to_fields(),
         }
+        if self.leaky:
+            config["leaky"] = True
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"map.{name}": tensor for name, tensor in self.feature_map.to_tensors().items()}
         return ModelParts(config, tensors)
@@ -111,25 +124,31 @@ def select(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 
 def assemble(
-    network: CoreNetwork, architecture: str, spec: InputSpec, feature_map: FeatureMap, plan: QuantizationPlan
+    network: CoreNetwork,
+    architecture: str,
+    spec: InputSpec,
+    feature_map: FeatureMap,
+    plan: QuantizationPlan,
+    *,
+    leaky: bool = False,
 ) -> PublicModel:
     """Put parts together after one trial pass, and choose the padded batch if rows are invariant under it, else 1.
 
     Raises ShapeMismatch: parts that do not fit together.
     """
-    careful = PublicModel(network, architecture, spec, feature_map, plan)
-    trial = torch.zeros(1, *spec.shape)
+    careful = PublicModel(network, architecture, spec, feature_map, plan, leaky=leaky)
+    trial = torch.zeros(1, *spec.input_shape)
     phi, logits = extract_padded(network, feature_map, trial, 1)
     if phi.shape != (1, feature_map.width) or logits.shape != (1, plan.classes) or plan.classes != spec.classes:
         raise ShapeMismatch("features, logits, classes", (phi.shape, logits.shape, spec.classes), plan.classes)
     if not row_invariant(careful, torch.Generator().manual_seed(SELF_CHECK_SEED)):
         return careful
-    return PublicModel(network, architecture, spec, feature_map, plan, PADDED_BATCH)
+    return replace(careful, extraction_batch=PADDED_BATCH)
 
 
 def row_invariant(model: PublicModel, generator: torch.Generator) -> bool:
     """Whether the padded batch gives a record the same bits in every row and company, on this machine and threads."""
-    return is_row_invariant(model.network, model.feature_map, model.input_spec.shape, generator)
+    return is_row_invariant(model.network, model.feature_map, model.input_spec.input_shape, generator)
 
 
 def fit_public_model(
@@ -145,25 +164,38 @@ def fit_public_model(
     epochs: int = EPOCHS,
     seed: int,
     on_progress: Callable[[float], None] = silent,
+    architectures: Architectures = BUILT_IN,
+    leaky: bool = False,
+    options: InputOptions | None = None,
+    imported: ImportedCore | None = None,
 ) -> PublicModel:
-    """Train the core network and fix every public constant, from core records x_core (n, *shape), labels y_core (n,).
+    """Fix every public constant from core records x_core (n, *shape), labels y_core (n,).
 
-    `width` is for nystrom; the other maps take theirs from the network. `on_progress` gets the fraction done.
-    Raises OutOfRange, ShapeMismatch, NonFinite, UnknownArchitecture, UnknownFeatureMap.
+    The core network is trained on them, or `imported`. `width` is for nystrom; the other maps take theirs from the
+    network. `on_progress` gets the fraction done.
+    Raises OutOfRange, ShapeMismatch, NonFinite, UnknownArchitecture, ArchitectureRefused, UnknownFeatureMap,
+    CoreRefused.
     """
-    spec = fit_input_spec(x_core, class_names)
+    spec = fit_input_spec(x_core, class_names, options)
     if y_core.shape != (x_core.shape[0],):
         raise ShapeMismatch("labels", y_core.shape, (x_core.shape[0],))
     if not 0 <= int(y_core.min()) <= int(y_core.max()) < spec.classes:
         raise OutOfRange("label", (int(y_core.min()), int(y_core.max())), f"0 to {spec.classes - 1}")
     generator = torch.Generator().manual_seed(seed)
     inputs = spec.prepare(x_core)
-    network = build_network(architecture, spec.shape, spec.classes, generator)
     labels = torch.from_numpy(y_core.astype(np.int64))
-    train_core(network, inputs, labels, epochs=epochs, generator=generator, on_progress=lambda f: on_progress(0.9 * f))
+    if imported is None:
+        network = architectures.build(architecture, spec.input_shape, spec.classes, generator, leaky=leaky)
+        train_core(
+            network, inputs, labels, epochs=epochs, generator=generator, on_progress=lambda f: on_progress(0.9 * f)
+        )
+    else:
+        network = imported_network(
+            imported, architectures, architecture, inputs, labels, classes=spec.classes, alpha=alpha, leaky=leaky
+        )
     fitted_map = fit_feature_map(feature_map, network, inputs, width=width, generator=generator)
     phi, logits = extract_padded(network, fitted_map, inputs, PADDED_BATCH)
     plan = plan_quantization(phi, logits, alpha=alpha, capacity=capacity, classes=spec.classes)
-    model = assemble(network, architecture, spec, fitted_map, plan)
+    model = assemble(network, architecture, spec, fitted_map, plan, leaky=leaky)
     on_progress(1.0)
     return model
