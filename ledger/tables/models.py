@@ -22,11 +22,13 @@ class Model(Base):
     core_cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"))
     evaluation_cohort_id: Mapped[str | None] = mapped_column(ForeignKey("cohorts.id"))
     architecture: Mapped[str] = mapped_column(String(64))
-    feature_map: Mapped[str] = mapped_column(String(64))
+    feature_map: Mapped[str] = mapped_column(String(64))  # auto until the core is trained, then the chosen one
     width: Mapped[int | None] = mapped_column(Integer)
+    bandwidth: Mapped[float | None] = mapped_column(Float)  # of nystrom, as a share of the median distance; None: 1
     alpha: Mapped[float] = mapped_column(Float)
-    mu: Mapped[float] = mapped_column(Float)
-    residual_budget: Mapped[float | None] = mapped_column(Float)  # None: derived from the plan
+    mu: Mapped[float | None] = mapped_column(Float)  # None: chosen anew from every version's statistics
+    mu_grid: Mapped[list[Any] | None]  # the candidates that it is chosen from; None: mu is fixed
+    residual_budget: Mapped[float | None] = mapped_column(Float)  # None: derived from the plan and mu
     capacity: Mapped[int] = mapped_column(BigInteger)
     epochs: Mapped[int] = mapped_column(Integer)
     seed: Mapped[int] = mapped_column(BigInteger)
