@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, LedgerError, ObjectMissing, UploadClosed
@@ -16,14 +16,8 @@ from ledger.objects import ObjectStore
 from ledger.tables import Job, StoredObject, Upload
 
 
-def write_pending(
-    database: Database, store: ObjectStore, tenant_id: str, kind: str, owner: str, parts: Iterable[bytes]
-) -> str:
-    """Book a new object for `owner`, write it, note its size and digest, and return its random name.
-
-    Raises what the store raises; the row then stays `pending` and the object, if any, is swept later. Raises LeaseLost
-    or UploadClosed when the owner was given up meanwhile: nobody would look for the object any more, so it is deleted.
-    """
+def book(database: Database, tenant_id: str, kind: str, owner: str) -> str:
+    """Book a new object for `owner`, who will write it, and return its random name."""
     with database.begin() as tx:
         name = tx.new_id()
         tx.session.add(
@@ -31,14 +25,32 @@ def write_pending(
                 name=name, tenant_id=tenant_id, kind=kind, state="pending", owner=owner, size=0, created_at=tx.now
             )
         )
+    return name
+
+
+def write_booked(database: Database, store: ObjectStore, name: str, owner: str, parts: Iterable[bytes]) -> None:
+    """Write an object that was booked, and note its size and digest.
+
+    Raises what the store raises; the row then stays `pending` and the object, if any, is swept later. Raises LeaseLost
+    or UploadClosed when the owner was given up meanwhile: nobody would look for the object any more, so it is deleted.
+    """
     written = store.write(name, parts)
     with database.begin() as tx:
         row = tx.session.get(StoredObject, name, with_for_update=True)
         if row is not None and row.state == "pending":
             row.size, row.sha256 = written.size, written.sha256
-            return name
+            return
     store.delete(name)
     raise _given_up(owner)
+
+
+def write_pending(
+    database: Database, store: ObjectStore, tenant_id: str, kind: str, owner: str, parts: Iterable[bytes]
+) -> str:
+    """Book an object, write it, and return its name. Raises what `write_booked` raises."""
+    name = book(database, tenant_id, kind, owner)
+    write_booked(database, store, name, owner, parts)
+    return name
 
 
 def _given_up(owner: str) -> LedgerError:
@@ -104,17 +116,30 @@ def delete_doomed(database: Database, store: ObjectStore, tenant_id: str) -> int
     return len(gone)
 
 
-def doomed(tx: Transaction) -> list[str]:
-    """Return the names of all objects that wait to be deleted."""
-    return list(tx.session.execute(select(StoredObject.name).where(StoredObject.state == "doomed")).scalars())
+def doomed(tx: Transaction, tenant_id: str) -> list[str]:
+    """Return the names of the tenant's objects that wait to be deleted."""
+    return _names(tx, tenant_id, StoredObject.state == "doomed")
+
+
+def pending_features(tx: Transaction, tenant_id: str) -> list[str]:
+    """Return the names of feature objects that are being made: what their writers have read may be replaced by now."""
+    return _names(tx, tenant_id, and_(StoredObject.state == "pending", StoredObject.kind == "features"))
+
+
+def live(tx: Transaction, names: Sequence[str]) -> set[str]:
+    """Return those of these objects that are in use."""
+    query = select(StoredObject.name).where(StoredObject.name.in_(names), StoredObject.state == "live")
+    return set(tx.session.execute(query).scalars())
+
+
+def _names(tx: Transaction, tenant_id: str, condition: ColumnElement[bool]) -> list[str]:
+    query = select(StoredObject.name).where(StoredObject.tenant_id == tenant_id, condition)
+    return list(tx.session.execute(query).scalars())
 
 
 def unfinished(tx: Transaction, tenant_id: str) -> list[str]:
     """Return the names of objects that are pending or doomed: what a quiet system does not have."""
-    query = select(StoredObject.name).where(
-        StoredObject.tenant_id == tenant_id, or_(StoredObject.state == "pending", StoredObject.state == "doomed")
-    )
-    return list(tx.session.execute(query).scalars())
+    return _names(tx, tenant_id, or_(StoredObject.state == "pending", StoredObject.state == "doomed"))
 
 
 def strangers(database: Database, store: ObjectStore) -> list[str]:

@@ -3,7 +3,10 @@
 WorkError
 ├── CheckFailed       a new version did not pass a check: it is not published
 ├── NothingToLearn    a cohort that is needed has no records
-└── StillServed       an API process may still answer from an old version
+├── NoRidge           no candidate for mu gives a solve that can be proved
+├── StillServed       an API process may still answer from an old version
+├── StillWritten      another job may be writing what is to be gone
+└── WorkerLost        worker after worker died while doing a job
 """
 
 from __future__ import annotations
@@ -31,9 +34,37 @@ class NothingToLearn(WorkError):
         super().__init__(f"The {what} cohort has too few records. Upload some, then retry the job.")
 
 
+class NoRidge(WorkError):
+    """The solve cannot be proved accurate enough at any of the model's candidates for mu."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The float error of the solve exceeds the residual budget at every mu that this model may choose. "
+            "Register it with a narrower feature map, or without a residual budget of your own."
+        )
+
+
 class StillServed(WorkError):
     """An API process holds a lease on an old version; its memory may not be called gone yet."""
 
     def __init__(self, processes: int) -> None:
         super().__init__(f"{processes} API processes may still answer from an old version. The job waits for them.")
         self.processes = processes
+
+
+class StillWritten(WorkError):
+    """Other jobs make features from record shards that they may have read before a purge replaced them."""
+
+    def __init__(self, objects: int) -> None:
+        super().__init__(f"{objects} feature objects are still being written by other jobs. The job waits for them.")
+        self.objects = objects
+
+
+class WorkerLost(WorkError):
+    """The workers that had this job died, or slept through their leases."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__(
+            f"{attempts} workers in a row died or lost their lease while doing this job. "
+            "Look into their logs (too little memory is the usual cause), then retry the job."
+        )

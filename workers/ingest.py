@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from ledger import catalog, features, folding, inventory, jobs
 from ledger.database import Transaction
+from ledger.errors import ObjectMissing
 from ledger.shards import encode_shard
 from ledger.tables import Cohort, RecordShard, Upload
 from ledger.uploads import feature_context
@@ -68,20 +69,46 @@ def _extract(deps: Deps, claim: jobs.Claim, model_id: str, todo: list[RecordShar
 
 
 def _extract_shard(deps: Deps, claim: jobs.Claim, model_id: str, public: PublicModel, shard: RecordShard) -> None:
+    """Make one shard's features, unless a purge replaced it meanwhile: then the next slice makes them anew.
+
+    The object is booked before the shard is read. So a purge that has replaced the shard sees every object that may
+    hold features of a forgotten record, and waits for it.
+    """
     ledger = deps.ledger
-    with ledger.database.read() as tx:
+    name = inventory.book(ledger.database, claim.tenant_id, "features", claim.owner)
+    found = _read(deps, shard)
+    if found is not None:
+        ids, x, labels = found
+        blob = encode_shard(
+            list(zip(ids, pack(public.extract(x, labels)), strict=True)),
+            ring=ledger.ring,
+            context=feature_context(model_id),
+            random=ledger.database.random,
+        )
+        inventory.write_booked(ledger.database, ledger.objects, name, claim.owner, [blob])
+        deps.point("ingest.written")
+    with ledger.database.begin() as tx:
+        if found is None or not features.add_shard(tx, claim, model_id, shard, name):
+            inventory.doom(tx, [name])
+
+
+def _read(deps: Deps, shard: RecordShard) -> tuple[list[int], records.Records, records.Labels] | None:
+    """Return ids, records and labels of a shard, or None when it was replaced meanwhile. Raises ObjectMissing."""
+    with deps.ledger.database.read() as tx:
         cohort = tx.session.get_one(Cohort, shard.cohort_id)
         classes = folding.classes_of(tx, shard.id)
-    ids, x = records.read_shard(ledger, cohort, shard.object_name)
-    rows = public.extract(x, np.array([classes[record_id] for record_id in ids], dtype=np.int64))
-    blob = encode_shard(
-        list(zip(ids, pack(rows), strict=True)),
-        ring=ledger.ring,
-        context=feature_context(model_id),
-        random=ledger.database.random,
-    )
-    name = inventory.write_pending(ledger.database, ledger.objects, claim.tenant_id, "features", claim.owner, [blob])
-    deps.point("ingest.written")
-    with ledger.database.begin() as tx:
-        if not features.add_shard(tx, claim, model_id, shard, name):
-            inventory.doom(tx, [name])
+    try:
+        ids, x = records.read_shard(deps.ledger, cohort, shard.object_name)
+    except ObjectMissing:
+        if _replaced(deps, shard):
+            return None
+        raise
+    if _replaced(deps, shard):
+        return None
+    return ids, x, np.array([classes[record_id] for record_id in ids], dtype=np.int64)
+
+
+def _replaced(deps: Deps, shard: RecordShard) -> bool:
+    with deps.ledger.database.read() as tx:
+        now = tx.session.get(RecordShard, shard.id)
+    return now is None or now.object_name != shard.object_name

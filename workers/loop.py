@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger import inventory, uploads
 from ledger.errors import LedgerError
+from ledger.objects import LocalObjectStore
 from ledger.tables import Tenant
 from workers.deps import Deps
 from workers.runner import run_next
@@ -60,7 +61,9 @@ class Loop:
 
 
 def sweep(deps: Deps) -> None:
-    """Take back uploads whose receiver died and objects whose writer died."""
+    """Take back uploads whose receiver died, objects whose writer died, and files of writes that were cut short."""
+    if isinstance(deps.ledger.objects, LocalObjectStore):
+        deps.ledger.objects.sweep_temporary()
     uploads.abandon_expired(deps.ledger)
     with deps.ledger.database.begin() as tx:
         tenants = list(tx.session.execute(select(Tenant.id)).scalars())

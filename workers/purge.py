@@ -7,6 +7,9 @@ certificate, the event and `completed`. Every step starts from what the ledger s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from ledger import certificates, inventory, jobs, leases, purging, requests, versions
 from ledger.errors import ObjectMissing
 from ledger.purging import DoomedShard
@@ -14,7 +17,7 @@ from ledger.shards import ShardReader, without
 from ledger.tables import ForgetRequest, ModelVersion
 from ledger.uploads import feature_context, record_context
 from workers.deps import Deps
-from workers.errors import CheckFailed, StillServed
+from workers.errors import CheckFailed, StillServed, StillWritten
 
 WAIT_US = 20_000_000  # how long one run waits for API processes and readers before it steps aside
 POLL_S = 0.005
@@ -23,7 +26,7 @@ POLL_S = 0.005
 def run(deps: Deps, claim: jobs.Claim) -> None:
     """Purge everything that is due for the tenant and complete its requests.
 
-    Raises StillServed (the job is repeated), CheckFailed, LeaseLost, LedgerError.
+    Raises StillServed, StillWritten (the job is repeated), CheckFailed, LeaseLost, LedgerError.
     """
     database = deps.ledger.database
     with database.begin() as tx:
@@ -31,6 +34,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         request_ids = purging.begin(tx, claim)
         inventory.doom_abandoned(tx, claim.tenant_id)
         old = list(versions.superseded(tx, claim.tenant_id))
+        doomed = inventory.doomed(tx, claim.tenant_id)
         covering = purging.covering_versions(tx, request_ids)
     deps.point("purge.begun")
     unserved_at = _wait_until_unserved(deps, old, covering)
@@ -38,10 +42,11 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
     _destroy(deps, claim, old)
     deps.point("purge.versions_destroyed")
-    names = _rewrite_shards(deps, claim, request_ids)
+    rewritten = _rewrite_shards(deps, claim, request_ids)
+    late = _wait_for_writers(deps, claim.tenant_id)
     inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
     deps.point("purge.objects_deleted")
-    _verify_gone(deps, request_ids, names)
+    _verify_gone(deps, request_ids, rewritten, [*doomed, *late])
     _cut_log(deps)
     deps.point("purge.verified")
     erased_at = deps.clock_us()
@@ -96,9 +101,18 @@ def _destroy(deps: Deps, claim: jobs.Claim, old: list[ModelVersion]) -> None:
         leases.drop_expired(tx, clock_skew_us=deps.clock_skew_us)
 
 
-def _rewrite_shards(deps: Deps, claim: jobs.Claim, request_ids: list[str]) -> list[tuple[str, bytes, tuple[int, ...]]]:
-    """Rewrite every shard that holds forgotten records. Returns what to read back: object, context, forgotten ids."""
-    rewritten: list[tuple[str, bytes, tuple[int, ...]]] = []
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What to read back of a shard: the objects that must be gone, and those that must not hold these records."""
+
+    gone: tuple[str, ...]
+    contexts: Mapping[str, bytes]  # object name -> what its encryption is bound to
+    record_ids: frozenset[int]
+
+
+def _rewrite_shards(deps: Deps, claim: jobs.Claim, request_ids: list[str]) -> list[Rewritten]:
+    """Rewrite every shard that holds forgotten records. Returns what to read back."""
+    rewritten: list[Rewritten] = []
     while True:
         with deps.ledger.database.read() as tx:
             todo = purging.shards(tx, request_ids)
@@ -108,7 +122,7 @@ def _rewrite_shards(deps: Deps, claim: jobs.Claim, request_ids: list[str]) -> li
             rewritten += _rewrite(deps, claim, shard)
 
 
-def _rewrite(deps: Deps, claim: jobs.Claim, shard: DoomedShard) -> list[tuple[str, bytes, tuple[int, ...]]]:
+def _rewrite(deps: Deps, claim: jobs.Claim, shard: DoomedShard) -> list[Rewritten]:
     record_object = _without(deps, claim, "records", shard.object_name, record_context(shard.cohort_id), shard)
     features = {
         model_id: _without(deps, claim, "features", name, feature_context(model_id), shard)
@@ -123,7 +137,34 @@ def _rewrite(deps: Deps, claim: jobs.Claim, shard: DoomedShard) -> list[tuple[st
     deps.point("purge.shard_replaced")
     contexts = {record_object: record_context(shard.cohort_id)}
     contexts |= {name: feature_context(model_id) for model_id, name in features.items()}
-    return [(name, context, shard.record_ids) for name, context in contexts.items() if name is not None]
+    return [
+        Rewritten(
+            gone=(shard.object_name, *shard.features.values()),
+            contexts={name: context for name, context in contexts.items() if name is not None},
+            record_ids=frozenset(shard.record_ids),
+        )
+    ]
+
+
+def _wait_for_writers(deps: Deps, tenant_id: str) -> list[str]:
+    """Wait for feature objects that are being made from shards as they were; return their names. Raises StillWritten.
+
+    What is booked after this has read the replaced shards.
+    """
+    with deps.ledger.database.read() as tx:
+        names = inventory.pending_features(tx, tenant_id)
+    give_up = deps.clock_us() + WAIT_US
+    while names:
+        with deps.ledger.database.begin() as tx:
+            inventory.doom_abandoned(tx, tenant_id)
+            left = set(names) & set(inventory.pending_features(tx, tenant_id))
+            live = inventory.live(tx, names)
+        if not left:
+            return [name for name in names if name not in live]
+        if deps.clock_us() > give_up:
+            raise StillWritten(len(left))
+        deps.wait_s(POLL_S)
+    return []
 
 
 def _without(deps: Deps, claim: jobs.Claim, kind: str, name: str, context: bytes, shard: DoomedShard) -> str | None:
@@ -135,22 +176,24 @@ def _without(deps: Deps, claim: jobs.Claim, kind: str, name: str, context: bytes
     return inventory.write_pending(ledger.database, ledger.objects, claim.tenant_id, kind, claim.owner, [rest])
 
 
-def _verify_gone(deps: Deps, request_ids: list[str], names: list[tuple[str, bytes, tuple[int, ...]]]) -> None:
-    """Read back: no row, no doomed object, no rewritten shard knows a forgotten record. Raises CheckFailed."""
+def _verify_gone(deps: Deps, request_ids: list[str], rewritten: list[Rewritten], doomed: list[str]) -> None:
+    """Read back: no row, no old object, no rewritten shard knows a forgotten record. Raises CheckFailed."""
     ledger = deps.ledger
-    for name, context, forgotten in names:
-        try:
-            ids = set(ShardReader(ledger.objects, name, ring=ledger.ring, context=context).ids())
-        except ObjectMissing:
-            continue  # rewritten again meanwhile
-        if ids & set(forgotten):
-            raise CheckFailed("gone", "a rewritten shard still holds a forgotten record")
+    for shard in rewritten:
+        for name, context in shard.contexts.items():
+            try:
+                ids = set(ShardReader(ledger.objects, name, ring=ledger.ring, context=context).ids())
+            except ObjectMissing:
+                continue  # rewritten again meanwhile
+            if ids & shard.record_ids:
+                raise CheckFailed("gone", "a rewritten shard still holds a forgotten record")
     with ledger.database.read() as tx:
         if purging.records_left(tx, request_ids):
             raise CheckFailed("gone", "the ledger still has rows of forgotten records")
-        doomed = inventory.doomed(tx)
-    if any(ledger.objects.exists(name) for name in doomed):
-        raise CheckFailed("gone", "a doomed object is still in the store")
+    # Only what this run had to delete: other tenants, and versions published since, have doomed objects of their own.
+    for name in [*doomed, *(name for shard in rewritten for name in shard.gone)]:
+        if ledger.objects.exists(name):
+            raise CheckFailed("gone", "a doomed object is still in the store")
 
 
 def _cut_log(deps: Deps) -> None:

@@ -15,7 +15,7 @@ from ledger.tables import Model
 from unlearning.errors import UnlearningError
 from workers import advance, ingest, purge, rebuild, train_core
 from workers.deps import Deps
-from workers.errors import StillServed, WorkError
+from workers.errors import StillServed, StillWritten, WorkerLost, WorkError
 
 Run = Callable[[Deps, jobs.Claim], None]
 
@@ -27,8 +27,8 @@ RUN: dict[str, Run] = {
     jobs.PURGE: purge.run,
     jobs.REBUILD: rebuild.run,
 }
-# These say that the world moved on, not that the work is wrong: try again at once, without counting.
-MOVED_ON = (PublishConflict, StillServed)
+# These say that the world moved on, not that the work is wrong: try again, without counting.
+MOVED_ON = (PublishConflict, StillServed, StillWritten)
 BACKOFF_US = 200_000
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,11 @@ def run_next(deps: Deps) -> bool:
 def run_claimed(deps: Deps, claim: jobs.Claim) -> None:
     """Run a claimed job to its end. Whatever it raises becomes a fact about the job, or (a lost lease) nothing."""
     facts = log.bind(job=claim.job_id, kind=claim.kind, fence=claim.fence)
+    if claim.attempts > jobs.MAX_ATTEMPTS:  # an attempt that ends in an error never gets this far
+        problem = WorkerLost(claim.attempts - 1)
+        facts.error("job failed", error=str(problem), attempt=claim.attempts)
+        _fail(deps, claim, f"WorkerLost: {problem}")
+        return
     try:
         deps.point(f"{claim.kind}.claimed")
         with heartbeat(deps, claim):
@@ -76,7 +81,8 @@ def _is_final(problem: Exception) -> bool:
 
 
 def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None) -> None:
-    wait_us = 0 if error is None else BACKOFF_US * 2 ** min(claim.attempts, 6)
+    # A job that steps aside waits too: without that the most urgent one would be claimed again before any other.
+    wait_us = BACKOFF_US if error is None else BACKOFF_US * 2 ** min(claim.attempts, 6)
     try:
         with deps.ledger.database.begin() as tx:
             jobs.put_back(tx, claim, not_before=tx.now + wait_us, error=error)
@@ -85,14 +91,17 @@ def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None) -> None:
 
 
 def _fail(deps: Deps, claim: jobs.Claim, message: str) -> None:
-    with deps.ledger.database.begin() as tx:
-        jobs.fail(tx, claim, message)
-        if claim.kind in (jobs.TRAIN_CORE, jobs.INGEST_MODEL) and claim.model_id is not None:
-            model = tx.session.get_one(Model, claim.model_id)
-            model.state, model.error = "failed", message
-            requests.release_model(tx, claim.model_id)
-        if claim.kind in (jobs.ADVANCE, jobs.PURGE):
-            requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message)
+    try:
+        with deps.ledger.database.begin() as tx:
+            jobs.fail(tx, claim, message)
+            if claim.kind in (jobs.TRAIN_CORE, jobs.INGEST_MODEL) and claim.model_id is not None:
+                model = tx.session.get_one(Model, claim.model_id)
+                model.state, model.error = "failed", message
+                requests.release_model(tx, claim.model_id)
+            if claim.kind in (jobs.ADVANCE, jobs.PURGE):
+                requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message)
+    except (LeaseLost, DBAPIError) as problem:
+        log.warning("job not failed; its lease will run out", job=claim.job_id, why=type(problem).__name__)
 
 
 @contextmanager
