@@ -30,7 +30,7 @@ TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD = (
 )
 # Forgetting goes first; bulk work is cut into slices and steps aside for it.
 PRIORITY = {PURGE: 0, ADVANCE: 1, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
-MAX_ATTEMPTS = 8
+MAX_ATTEMPTS = 20  # enough for a job to outlive many unlucky restarts, few enough to end a crash loop
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -50,15 +51,39 @@ def check_forgotten(deployment: Deployment, client: LacunaClient, model: str, re
     wait_until(lambda: all(j["state"] == "done" for j in client.jobs()), PATIENCE_S, "every job to be done")
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_killing_the_worker_at_three_points_in_turn(
-    deploy: Callable[..., Deployment], request: pytest.FixtureRequest, never_saw: World, database: str
+# In the order in which one request meets them; docs/flows.md says what each means.
+POINTS = re.findall(
+    r"^\| `((?:advance|purge)\.[a-z_]+)`", (Path(__file__).parents[2] / "docs" / "flows.md").read_text(), re.M
+)
+
+
+def test_one_request_meets_a_death_at_every_point(deploy: Callable[..., Deployment], never_saw: World) -> None:
+    """At each point in turn the worker kills itself and the server is killed with it; both start again."""
+    assert len(POINTS) >= 15
+    deployment = deploy()
+    server = deployment.start_server()
+    worker = deployment.start_worker()
+    with deployment.client() as client:
+        model = deployment.train(client, PEOPLE)
+        worker.terminate()
+        worker.wait()
+        forgotten = client.forget(subjects=[FORGOTTEN])["id"]
+    for point in POINTS:
+        dying = deployment.start_worker(die_at=point)
+        assert dying.wait(PATIENCE_S) == -signal.SIGKILL, point
+        server.kill()
+        server.wait()
+        server = deployment.start_server()
+    deployment.start_worker()
+    with deployment.client() as client:
+        check_forgotten(deployment, client, model, forgotten, never_saw)
+
+
+def test_two_deaths_in_a_row_on_postgres(
+    deploy: Callable[..., Deployment], fresh_postgres_database: str, never_saw: World
 ) -> None:
-    """One request meets three workers that die where it hurts, and then a healthy one."""
-    url = request.getfixturevalue("fresh_postgres_database") if database == "postgres" else None
-    deployment = deploy(url)
-    if url is not None:
-        deployment.upgrade()
+    deployment = deploy(fresh_postgres_database)
+    deployment.upgrade()
     deployment.start_server()
     worker = deployment.start_worker()
     with deployment.client() as client:
@@ -66,10 +91,11 @@ def test_killing_the_worker_at_three_points_in_turn(
         worker.terminate()
         worker.wait()
         forgotten = client.forget(subjects=[FORGOTTEN])["id"]
-        for point in ("advance.written", "advance.publishing", "purge.shard_replaced"):
-            dying = deployment.start_worker(die_at=point)
-            assert dying.wait(PATIENCE_S) == -signal.SIGKILL, point
-            assert client.request(forgotten)["state"] != "completed"
+        for point in ("advance.written", "advance.publishing", "purge.shard_replaced", "purge.completing"):
+            for _ in range(2 if point.endswith("ing") else 1):
+                dying = deployment.start_worker(die_at=point)
+                assert dying.wait(PATIENCE_S) == -signal.SIGKILL, point
+                assert client.request(forgotten)["state"] != "completed"
         deployment.start_worker()
         check_forgotten(deployment, client, model, forgotten, never_saw)
 
