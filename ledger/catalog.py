@@ -78,8 +78,10 @@ def count_records(tx: Transaction, cohort_id: str) -> int:
 class ModelPlan:
     """Everything about a model that is fixed when it is registered. All of it is public.
 
-    alpha: target of the right class. mu: ridge of the mean loss. residual_budget: largest norm of the retained loss's
-    gradient (float error included) at which weights are published; None derives it from the quantization plan.
+    alpha: target of the right class. mu: ridge of the mean loss, or None and mu_grid: the candidates from which every
+    version's statistics choose it. residual_budget: largest norm of the retained loss's gradient (float error included)
+    at which weights are published; None derives it from the quantization plan and mu. bandwidth: of nystrom, as a share
+    of the median distance.
     capacity: most records the statistics can hold.
     """
 
@@ -91,11 +93,13 @@ class ModelPlan:
     feature_map: str
     width: int | None
     alpha: float
-    mu: float
+    mu: float | None
     residual_budget: float | None
     capacity: int
     epochs: int
     seed: int
+    mu_grid: tuple[float, ...] | None = None
+    bandwidth: float | None = None
 
 
 def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Model, int]:
@@ -125,8 +129,10 @@ def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Mo
         architecture=plan.architecture,
         feature_map=plan.feature_map,
         width=plan.width,
+        bandwidth=plan.bandwidth,
         alpha=plan.alpha,
         mu=plan.mu,
+        mu_grid=None if plan.mu_grid is None else list(plan.mu_grid),
         residual_budget=plan.residual_budget,
         capacity=plan.capacity,
         epochs=plan.epochs,

@@ -29,7 +29,8 @@ ADVERSARY = (
 )
 ASSUMPTIONS = [
     "The core cohort is public and holds no record of a user cohort.",
-    "Feature map, scales, alpha, mu and classes were fixed from core data when the model was registered.",
+    "Feature map, scales, alpha, classes and mu were fixed from core data when the model was registered; a mu given "
+    "here as chosen by gcv is a function of the retained records instead, evaluated anew for the version.",
     "The process that made the anchor version summed the stored records rightly; every later version was checked.",
 ]
 NOT_COVERED = [
@@ -120,12 +121,19 @@ def _model_facts(model: Model, version: ModelVersion) -> dict[str, Any]:
         "width": model.width,
         "method": model.solver,
         "alpha": repr(model.alpha),
-        "mu": repr(model.mu),
+        "mu": ridge(model),
         "sigma": None if model.sigma is None else repr(model.sigma),
         "kappa": None if model.kappa is None else repr(model.kappa),
         "checks": version.checks,
         "solver_fingerprint": version.solver_fingerprint,
     }
+
+
+def ridge(model: Model) -> str:
+    """Return the fixed mu, or how it is chosen: the chosen value would tell about the records that chose it."""
+    if model.mu is not None:
+        return repr(model.mu)
+    return "gcv over " + ", ".join(repr(mu) for mu in model.mu_grid or ())
 
 
 def sign(statement: dict[str, Any], ring: KeyRing) -> bytes:

@@ -14,7 +14,7 @@ from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from unlearning.weights import weights_to_bytes
-from workers import checks, models, rows
+from workers import checks, models, ridge, rows
 from workers.deps import Deps
 from workers.progress import Progress
 
@@ -44,9 +44,10 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     public = models.load_public(deps.ledger, model.id)
     statistics = _fold(deps, claim, public, before, added, removed)
     deps.point("advance.folded")
-    weights = deps.solve(statistics, public.plan, mu=model.mu, residual_budget=model.residual_budget).weights
+    mu = ridge.choose(deps.choose_mu, model, public, statistics)
+    weights = ridge.solve(deps, model, public, statistics, mu).weights
     deps.point("advance.solved")
-    candidate = _write(deps, claim, model, statistics, weights, upto)
+    candidate = _write(deps, claim, model, statistics, weights, mu, upto)
     deps.point("advance.written")
     checked = checks.check(deps, model, public, before, candidate)
     measured: dict[str, object] = {
@@ -54,9 +55,11 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         "accuracy": _accuracy(deps, model, public, weights),
         "seconds": round((deps.clock_us() - started) / 1e6, 3),
     }
+    if model.mu is None:
+        measured["mu"] = mu
     deps.point("advance.checked")
     with database.begin() as tx:
-        version = versions.publish(tx, claim, _new_version(model, before, candidate, measured))
+        version = versions.publish(tx, claim, _new_version(model, public, before, candidate, measured))
         jobs.finish(tx, claim, {"version": version.number})
         deps.point("advance.publishing")
     deps.point("advance.published")
@@ -93,6 +96,7 @@ def _write(
     model: Model,
     statistics: Statistics,
     weights: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    mu: float,
     upto: int,
 ) -> checks.Candidate:
     """Write statistics and weights, each sealed with a salt of its own, and return their names and commitments."""
@@ -108,7 +112,7 @@ def _write(
             deps.ledger.database, deps.ledger.objects, claim.tenant_id, kind, claim.owner, [sealed]
         )
         written[kind] = (name, artifacts.commitment(salt, body))
-    return checks.Candidate(*written["statistics"], *written["weights"], upto)
+    return checks.Candidate(*written["statistics"], *written["weights"], mu, upto)
 
 
 def _accuracy(
@@ -123,8 +127,22 @@ def _accuracy(
     return float(np.mean(logits.argmax(axis=1) == evaluation.labels))
 
 
+def _passed(model: Model, public: PublicModel) -> dict[str, object]:
+    """Return what is published about the checks: no number that depends on a mu that was chosen from records."""
+    passed: dict[str, object] = {"transition": "pass", "residual": "pass"}
+    if model.mu is None:
+        passed["mu"] = "pass"
+    fixed = model.residual_budget if model.mu is None else ridge.budget(model, public, model.mu)
+    passed["residual_budget"] = "derived from mu" if fixed is None else f"{fixed:.6e}"
+    return passed
+
+
 def _new_version(
-    model: Model, before: ModelVersion | None, candidate: checks.Candidate, measured: dict[str, object]
+    model: Model,
+    public: PublicModel,
+    before: ModelVersion | None,
+    candidate: checks.Candidate,
+    measured: dict[str, object],
 ) -> versions.NewVersion:
     return versions.NewVersion(
         model_id=model.id,
@@ -136,6 +154,6 @@ def _new_version(
         weights_commitment=candidate.weights_commitment,
         statistics_commitment=candidate.statistics_commitment,
         solver_fingerprint=solver_fingerprint()["digest"],
-        checks={"transition": "pass", "residual": "pass", "residual_budget": f"{model.residual_budget:.6e}"},
+        checks=_passed(model, public),
         measured=measured,
     )

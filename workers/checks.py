@@ -2,7 +2,7 @@
 
 Everything is read back from the stores and asked of the ledger anew; nothing is taken from the memory of the code that
 made the version. *Removed*: the statistics moved by exactly the records that the ledger says. *Solved*: the weights
-are the minimiser for these statistics, float error included.
+are the minimiser for these statistics, float error included, at the ridge that these statistics choose.
 """
 
 from __future__ import annotations
@@ -11,24 +11,28 @@ from dataclasses import dataclass
 
 from ledger import artifacts, folding
 from ledger.tables import Model, ModelVersion
+from unlearning.gcv import choose_mu
 from unlearning.public_model import PublicModel
 from unlearning.residual import check_residual
 from unlearning.statistics import Statistics
 from unlearning.transition import check_transition
 from unlearning.weights import weights_from_bytes
-from workers import models, rows
+from workers import models, ridge, rows
 from workers.deps import Deps
 from workers.errors import CheckFailed
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A version that has been written but not published: object names, commitments, and the sequence it folds up to."""
+    """A version that has been written but not published: object names, commitments, the ridge that it was solved with,
+    and the sequence that it folds up to.
+    """
 
     statistics_object: str
     statistics_commitment: str
     weights_object: str
     weights_commitment: str
+    mu: float
     upto: int
 
 
@@ -59,14 +63,13 @@ def check(deps: Deps, model: Model, public: PublicModel, before: ModelVersion | 
 
 
 def _check_solved(deps: Deps, model: Model, public: PublicModel, after: Statistics, new: Candidate) -> None:
-    assert model.residual_budget is not None
+    if ridge.choose(choose_mu, model, public, after) != new.mu:
+        raise CheckFailed("mu", "the ridge is not the one that the retained statistics choose")
     _, body = artifacts.open_artifact(
         deps.ledger, new.weights_object, artifacts.weights_context(model.id), committed=new.weights_commitment
     )
-    report = check_residual(
-        after, public.plan, weights_from_bytes(body), mu=model.mu, residual_budget=model.residual_budget
-    )
+    allowed = ridge.budget(model, public, new.mu)
+    report = check_residual(after, public.plan, weights_from_bytes(body), mu=new.mu, residual_budget=allowed)
     if not report.passed:
-        raise CheckFailed(
-            "residual", f"the gradient is up to {report.residual_bound:.3e}, the budget {report.budget:.3e}"
-        )
+        numbers = f"the gradient is up to {report.residual_bound:.3e}, the budget {report.budget:.3e}"
+        raise CheckFailed("residual", "the gradient exceeds its budget" if model.mu is None else numbers)

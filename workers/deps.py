@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from ledger.ledger import Ledger
 from unlearning.exact_solver import ExactSolution, solve_exact
+from unlearning.gcv import MuChoice, choose_mu
 from unlearning.quantization import QuantizationPlan
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 
 Fold = Callable[[Statistics, QuantizedRows, QuantizedRows, QuantizationPlan], Statistics]
 Solve = Callable[..., ExactSolution]
+ChooseMu = Callable[..., MuChoice]
 
 
 def fold(before: Statistics, added: QuantizedRows, removed: QuantizedRows, plan: QuantizationPlan) -> Statistics:
@@ -28,8 +30,8 @@ def nothing(_point: str) -> None:
 class Deps:
     """A worker's dependencies.
 
-    `fold` and `solve` are the mathematics (the tests of the checks hand in faulty ones), `point` is called with a name
-    at every place between which a process may die (docs/flows.md).
+    `fold`, `solve` and `choose_mu` are the mathematics (the tests of the checks hand in faulty ones), `point` is called
+    with a name at every place between which a process may die (docs/flows.md).
     """
 
     ledger: Ledger
@@ -42,4 +44,5 @@ class Deps:
     backup_days: int
     fold: Fold = field(default=fold)
     solve: Solve = field(default=solve_exact)
+    choose_mu: ChooseMu = field(default=choose_mu)
     point: Callable[[str], None] = field(default=nothing)

@@ -7,7 +7,7 @@ from ledger.tables import Model
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from unlearning.weights import weights_to_bytes
-from workers import models, rows
+from workers import models, ridge, rows
 from workers.deps import Deps
 from workers.progress import Progress
 
@@ -32,7 +32,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         statistics = deps.fold(statistics, rows.read(deps.ledger, model.id, public, group), nobody, public.plan)
         done += len(group)
         progress(done / len(held))
-    solution = deps.solve(statistics, public.plan, mu=model.mu, residual_budget=model.residual_budget)
+    mu = ridge.choose(deps.choose_mu, model, public, statistics)
+    solution = ridge.solve(deps, model, public, statistics, mu)
     weights_to_bytes(solution.weights)
     seconds = (deps.clock_us() - started) / 1e6
     equal = active is not None and models.load_statistics(deps.ledger, active).to_bytes() == statistics.to_bytes()

@@ -56,7 +56,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         row.state, row.error = "ingesting", None
         row.width = public.width
         row.public_object, row.public_digest, row.evaluation_object = name, public.digest(), evaluation
-        row.residual_budget = row.residual_budget or default_residual_budget(public.plan, public.width, row.mu)
+        if row.mu is not None:
+            row.residual_budget = row.residual_budget or default_residual_budget(public.plan, public.width, row.mu)
         inventory.enliven(tx, [name] + ([evaluation] if evaluation else []))
         jobs.add(tx, claim.tenant_id, jobs.INGEST_MODEL, lock_key=f"public:{model.id}", model_id=model.id)
 

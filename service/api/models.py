@@ -19,6 +19,7 @@ from service.errors import documented
 from service.refusals import PlanRefused
 from unlearning.architectures import build_network
 from unlearning.core_training import EPOCHS
+from unlearning.gcv import DEFAULT_GRID
 from unlearning.public_model import DEFAULT_ALPHA
 from unlearning.quantization import DEFAULT_CAPACITY
 
@@ -47,7 +48,11 @@ class NewModel(Body):
     )
     width: Annotated[int, Field(ge=2, le=65536)] | None = Field(None, description="Features of `nystrom`.")
     alpha: Positive = Field(DEFAULT_ALPHA, description="Target of the right class.")
-    mu: Positive = Field(DEFAULT_MU, description="Ridge of the mean loss.")
+    mu: Positive | Literal["gcv"] = Field(
+        DEFAULT_MU,
+        description="Ridge of the mean loss. `gcv`: chosen for every version anew, from its retained records alone, by "
+        "generalized cross-validation over a fixed list of candidates.",
+    )
     residual_budget: Positive | None = Field(
         None, description="Largest norm of the loss's gradient, float error included, at which weights are published."
     )
@@ -69,7 +74,8 @@ class Model(BaseModel):
     feature_map: str
     width: int | None
     alpha: float
-    mu: float
+    mu: float | Literal["gcv"]
+    mu_grid: list[float] | None = Field(description="With `gcv`: the candidates. The chosen one is in `measured`.")
     residual_budget: float | None
     capacity: int
     epochs: int
@@ -108,7 +114,8 @@ def shown(tx: Transaction, model: tables.Model) -> Model:
         feature_map=model.feature_map,
         width=model.width,
         alpha=model.alpha,
-        mu=model.mu,
+        mu="gcv" if model.mu is None else model.mu,
+        mu_grid=model.mu_grid,
         residual_budget=model.residual_budget,
         capacity=model.capacity,
         epochs=model.epochs,
@@ -156,7 +163,8 @@ def plan(body: NewModel, core: tables.Cohort) -> catalog.ModelPlan:
         feature_map=body.feature_map,
         width=body.width,
         alpha=body.alpha,
-        mu=body.mu,
+        mu=None if body.mu == "gcv" else body.mu,
+        mu_grid=DEFAULT_GRID if body.mu == "gcv" else None,
         residual_budget=body.residual_budget,
         capacity=body.capacity,
         epochs=body.epochs,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
-from ledger import catalog, versions
+from ledger import catalog, certificates, versions
 from ledger.database import Transaction
 from ledger.requests import OPEN
 from ledger.tables import ForgetRequest, Model
@@ -116,7 +116,7 @@ def constants(model: Model) -> list[tuple[str, str]]:
         ("architecture", model.architecture),
         ("feature map", f"{model.feature_map}, {model.width or '?'} features"),
         ("alpha (target of the right class)", f"{model.alpha:g}"),
-        ("mu (ridge)", f"{model.mu:g}"),
+        ("mu (ridge)", certificates.ridge(model)),
         ("solver", model.solver),
         ("capacity", f"{model.capacity:,} records"),
         ("digest of the public part", model.public_digest or "not trained yet"),
