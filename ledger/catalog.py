@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import func, select
 
-from ledger import events, jobs
+from ledger import core_imports, events, jobs
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, WrongCohortKind
 from ledger.tables import Base, Cohort, Model, ModelCohort, ModelVersion, Record
@@ -46,9 +46,22 @@ def list_models(tx: Transaction, tenant_id: str) -> Sequence[Model]:
 
 
 def create_cohort(
-    tx: Transaction, tenant_id: str, *, name: str, kind: str, shape: list[int], dtype: str, class_names: list[str]
+    tx: Transaction,
+    tenant_id: str,
+    *,
+    name: str,
+    kind: str,
+    shape: list[int],
+    dtype: str,
+    class_names: list[str],
+    layout: str | None = None,
+    missing: str | None = None,
+    column_names: list[str] | None = None,
 ) -> Cohort:
-    """Add a cohort of `kind` core or user. Raises NameTaken."""
+    """Add a cohort of `kind` core or user. None leaves a property of the records' form at its default.
+
+    Raises NameTaken.
+    """
     taken = select(Cohort.id).where(Cohort.tenant_id == tenant_id, Cohort.name == name)
     if tx.session.execute(taken).first():
         raise NameTaken("cohort", name)
@@ -60,6 +73,9 @@ def create_cohort(
         shape=shape,
         dtype=dtype,
         class_names=class_names,
+        layout=layout,
+        missing=missing,
+        column_names=column_names,
         created_at=tx.now,
     )
     tx.session.add(cohort)
@@ -82,7 +98,9 @@ class ModelPlan:
     version's statistics choose it. residual_budget: largest norm of the retained loss's gradient (float error included)
     at which weights are published; None derives it from the quantization plan and mu. bandwidth: of nystrom, as a share
     of the median distance.
-    capacity: most records the statistics can hold.
+    capacity: most records the statistics can hold. leaky: Leaky-ReLU in place of ReLU. input_size: height and width
+    that images are brought to, None: as they are stored. core_import_id: the core is not trained but imported, with
+    core_head "keep" or "retrain".
     """
 
     name: str
@@ -100,6 +118,15 @@ class ModelPlan:
     seed: int
     mu_grid: tuple[float, ...] | None = None
     bandwidth: float | None = None
+    leaky: bool = False
+    input_size: tuple[int, int] | None = None
+    core_import_id: str | None = None
+    core_head: str | None = None
+
+
+def form(cohort: Cohort) -> tuple[object, ...]:
+    """Return everything in which the cohorts of one model must be equal."""
+    return cohort.shape, cohort.dtype, cohort.class_names, cohort.layout, cohort.missing, cohort.column_names
 
 
 def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Model, int]:
@@ -116,9 +143,12 @@ def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Mo
         cohort = get_cohort(tx, tenant_id, cohort_id)
         if cohort.kind != kind:
             raise WrongCohortKind(cohort.name, got=cohort.kind, needed=kind)
-        same = (cohort.shape, cohort.dtype, cohort.class_names) == (core.shape, core.dtype, core.class_names)
-        if not same:
-            raise WrongCohortKind(cohort.name, got="another shape, type or classes", needed=f"those of {core.name}")
+        if form(cohort) != form(core):
+            raise WrongCohortKind(
+                cohort.name, got="another shape, type, form or classes", needed=f"those of {core.name}"
+            )
+    if plan.core_import_id is not None:
+        core_imports.get(tx, tenant_id, plan.core_import_id)
     model = Model(
         id=tx.new_id(),
         tenant_id=tenant_id,
@@ -137,6 +167,10 @@ def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Mo
         capacity=plan.capacity,
         epochs=plan.epochs,
         seed=plan.seed,
+        leaky=plan.leaky or None,
+        input_size=None if plan.input_size is None else list(plan.input_size),
+        core_import_id=plan.core_import_id,
+        core_head=plan.core_head,
         solver="exact",
         batch_window_us=0,
         created_at=tx.now,

@@ -17,7 +17,7 @@ from ledger.database import Transaction
 from ledger.errors import NotFound
 from ledger.events import canonical_bytes
 from ledger.keys import KeyRing
-from ledger.tables import Certificate, ForgetRequest, Model, ModelVersion, RequestModel
+from ledger.tables import Certificate, CoreImport, ForgetRequest, Model, ModelVersion, RequestModel
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -86,7 +86,7 @@ def statement(
                 "(output) and in weights and statistics together (state) of the versions named as subjects",
                 "basis": "both are equal, byte for byte, to those of a service that never saw the records",
             },
-            "models": [_model_facts(model, version) for model, version in covered],
+            "models": [_model_facts(tx, model, version) for model, version in covered],
             "adversary": ADVERSARY,
             "assumptions": ASSUMPTIONS,
             "not_covered": NOT_COVERED,
@@ -107,7 +107,7 @@ def _covered(tx: Transaction, request: ForgetRequest) -> Sequence[tuple[Model, M
     return [(row[0], row[1]) for row in tx.session.execute(query)]
 
 
-def _model_facts(model: Model, version: ModelVersion) -> dict[str, Any]:
+def _model_facts(tx: Transaction, model: Model, version: ModelVersion) -> dict[str, Any]:
     return {
         "model": model.id,
         "version": version.number,
@@ -115,7 +115,7 @@ def _model_facts(model: Model, version: ModelVersion) -> dict[str, Any]:
         "weights_commitment": version.weights_commitment,
         "statistics_commitment": version.statistics_commitment,
         "public_digest": model.public_digest,
-        "core_origin": "trained",
+        **_core_facts(tx, model),
         "architecture": model.architecture,
         "feature_map": model.feature_map,
         "width": model.width,
@@ -134,6 +134,20 @@ def ridge(model: Model) -> str:
     if model.mu is not None:
         return repr(model.mu)
     return "gcv over " + ", ".join(repr(mu) for mu in model.mu_grid or ())
+
+
+def _core_facts(tx: Transaction, model: Model) -> dict[str, Any]:
+    """Return where the core came from; of an imported one nobody here has seen the training data."""
+    if model.core_import_id is None:
+        return {"core_origin": "trained"}
+    core = tx.session.get_one(CoreImport, model.core_import_id)
+    return {
+        "core_origin": "imported",
+        "core_publicness": f"publicness attested by {core.attested_by}, not verified",
+        "core_import": core.id,
+        "core_digest": core.digest,
+        "core_head": model.core_head,
+    }
 
 
 def sign(statement: dict[str, Any], ring: KeyRing) -> bytes:

@@ -11,9 +11,16 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 
 from ledger.database import Database, Transaction
-from ledger.errors import LeaseLost, LedgerError, ObjectMissing, UploadClosed
+from ledger.errors import LeaseLost, LedgerError, ObjectMissing, StoreFailed, UploadClosed
 from ledger.objects import ObjectStore
 from ledger.tables import Job, StoredObject, Upload
+
+_UNTIL = "until"
+
+
+def until(micros: int) -> str:
+    """Return the owner of an object whose writer counts as dead once this time (UTC microseconds) is over."""
+    return f"{_UNTIL}:{micros}"
 
 
 def book(database: Database, tenant_id: str, kind: str, owner: str) -> str:
@@ -55,6 +62,8 @@ def write_pending(
 
 def _given_up(owner: str) -> LedgerError:
     kind, _, rest = owner.partition(":")
+    if kind == _UNTIL:
+        return StoreFailed("writing took so long that the object was given up", "Send it again")
     return UploadClosed(rest) if kind == "upload" else LeaseLost(int(rest.partition(":")[0]))
 
 
@@ -97,6 +106,8 @@ def _writer_lives(tx: Transaction, owner: str) -> bool:
     if kind == "upload":
         upload = tx.session.get(Upload, rest)
         return upload is not None and upload.state == "receiving" and upload.lease_until >= tx.now
+    if kind == _UNTIL:
+        return int(rest) >= tx.now
     job_id, _, fence = rest.partition(":")
     job = tx.session.get(Job, int(job_id))
     return job is not None and job.state == "running" and job.fence == int(fence) and (job.lease_until or 0) >= tx.now

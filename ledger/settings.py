@@ -22,6 +22,10 @@ class LedgerSettings(BaseSettings):
     backup_days: int = Field(30, ge=0, description="Days until the oldest backup of the data directory is destroyed.")
     clock_skew_ms: int = Field(0, ge=0, description="How far the machines' clocks may stand apart.")
 
+    architectures: str = Field(
+        "", description="Networks beside Lacuna's own: name=package.module:factory, separated by commas."
+    )
+
     @property
     def is_embedded(self) -> bool:
         """Whether the database is SQLite in the data directory, for one server alone."""
