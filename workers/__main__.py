@@ -19,6 +19,7 @@ import torch
 
 from ledger.ledger import open_ledger
 from ledger.migrate import require_current
+from unlearning.architectures import read_allow_list
 from workers.deps import Deps
 from workers.logs import configure_logs
 from workers.loop import Loop
@@ -44,6 +45,7 @@ def build_deps(settings: WorkerSettings) -> Deps:
         slice_us=settings.slice_ms * 1000,
         clock_skew_us=settings.clock_skew_ms * 1000,
         backup_days=settings.backup_days,
+        architectures=read_allow_list(settings.architectures),
     )
 
 

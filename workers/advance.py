@@ -41,7 +41,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
             versions.confirm(tx, claim, before, started_from=model.applied_seq, upto=upto)
             jobs.finish(tx, claim)
         return
-    public = models.load_public(deps.ledger, model.id)
+    public = models.load_public(deps, model.id)
     statistics = _fold(deps, claim, public, before, added, removed)
     deps.point("advance.folded")
     mu = ridge.choose(deps.choose_mu, model, public, statistics)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ledger.ledger import Ledger
+from unlearning.architectures import BUILT_IN, Architectures
 from unlearning.exact_solver import ExactSolution, solve_exact
 from unlearning.gcv import MuChoice, choose_mu
 from unlearning.quantization import QuantizationPlan
@@ -31,7 +32,8 @@ class Deps:
     """A worker's dependencies.
 
     `fold`, `solve` and `choose_mu` are the mathematics (the tests of the checks hand in faulty ones), `point` is called
-    with a name at every place between which a process may die (docs/flows.md).
+    with a name at every place between which a process may die (docs/flows.md). `architectures` are the networks
+    that may be named.
     """
 
     ledger: Ledger
@@ -46,3 +48,4 @@ class Deps:
     solve: Solve = field(default=solve_exact)
     choose_mu: ChooseMu = field(default=choose_mu)
     point: Callable[[str], None] = field(default=nothing)
+    architectures: Architectures = BUILT_IN

@@ -57,7 +57,7 @@ def _extract(deps: Deps, claim: jobs.Claim, model_id: str, todo: list[RecordShar
     """Extract shard by shard until all are done (True) or the slice of time is over (False)."""
     if not todo:
         return True
-    public = models.load_public(deps.ledger, model_id)
+    public = models.load_public(deps, model_id)
     progress = Progress(deps, claim, note="extracting features")
     end = deps.clock_us() + deps.slice_us
     for position, shard in enumerate(todo):

@@ -9,15 +9,21 @@ from ledger.tables import Model, ModelVersion
 from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows, row_bytes, unpack
 from unlearning.statistics import Statistics
+from workers.deps import Deps
 from workers.errors import CheckFailed
 
 
-def load_public(ledger: Ledger, model_id: str) -> PublicModel:
-    """Return a model's public part. Raises ObjectMissing, ObjectCorrupt, CorruptArtifact, CheckFailed."""
+def load_public(deps: Deps, model_id: str) -> PublicModel:
+    """Return a model's public part.
+
+    Raises ObjectMissing, ObjectCorrupt, CorruptArtifact, CheckFailed; UnknownArchitecture, ArchitectureRefused: its
+    network is no longer on the operator's list, or has changed.
+    """
+    ledger = deps.ledger
     with ledger.database.read() as tx:
         row = tx.session.get_one(Model, model_id)
     assert row.public_object is not None
-    public = PublicModel.from_bytes(artifacts.open_public(ledger, row.public_object, model_id))
+    public = PublicModel.from_bytes(artifacts.open_public(ledger, row.public_object, model_id), deps.architectures)
     if public.digest() != row.public_digest:
         raise CheckFailed("public model", "the stored public part is not the one that the ledger names")
     return public

@@ -23,7 +23,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         model = tx.session.get_one(Model, claim.model_id)
         active = versions.active(tx, model.id)
         held = folding.held(tx, model.id, model.applied_seq or 0)
-    public = models.load_public(deps.ledger, model.id)
+    public = models.load_public(deps, model.id)
     nobody = QuantizedRows.empty(public.width, public.classes)
     statistics = Statistics.zero(public.width, public.classes)
     progress = Progress(deps, claim, note="summing stored records")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ledger import artifacts, inventory, jobs
+from ledger import artifacts, core_imports, inventory, jobs
 from ledger.sealed import seal
-from ledger.tables import Cohort, Model
+from ledger.tables import Cohort, CoreImport, Model
+from unlearning.imported_core import KEEP, ImportedCore
+from unlearning.input_spec import InputOptions
 from unlearning.public_model import PublicModel, fit_public_model
 from unlearning.residual import default_residual_budget
 from unlearning.rows import pack
@@ -17,7 +21,9 @@ from workers.progress import Progress
 
 
 def run(deps: Deps, claim: jobs.Claim) -> None:
-    """Train the core, fix every public constant, extract the evaluation cohort's features, and ask for ingestion.
+    """Train the core or read the imported one, fix every public constant, extract the evaluation cohort's features.
+
+    Ingestion comes next.
 
     Raises NothingToLearn, UnlearningError, LedgerError.
     """
@@ -25,15 +31,16 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     ledger = deps.ledger
     with ledger.database.read() as tx:
         model = tx.session.get_one(Model, claim.model_id)
-        class_names = tx.session.get_one(Cohort, model.core_cohort_id).class_names
+        cohort = tx.session.get_one(Cohort, model.core_cohort_id)
+        core = None if model.core_import_id is None else tx.session.get_one(CoreImport, model.core_import_id)
     x, y = records.read_cohort(ledger, model.core_cohort_id)
     if len(np.unique(y)) < 2:
         raise NothingToLearn("core")
-    progress = Progress(deps, claim, note="training the core network")
+    progress = Progress(deps, claim, note="training the core network" if core is None else "reading the core")
     public = fit_public_model(
         x,
         y,
-        class_names=tuple(class_names),
+        class_names=tuple(cohort.class_names),
         architecture=model.architecture,
         feature_map=model.feature_map,
         width=model.width,
@@ -42,6 +49,10 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         epochs=model.epochs,
         seed=model.seed,
         on_progress=progress,
+        architectures=deps.architectures,
+        leaky=bool(model.leaky),
+        options=input_options(model, cohort, core),
+        imported=None if core is None else _imported(deps, model, core),
     )
     deps.point("train_core.trained")
     sealed = seal(
@@ -60,6 +71,27 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
             row.residual_budget = row.residual_budget or default_residual_budget(public.plan, public.width, row.mu)
         inventory.enliven(tx, [name] + ([evaluation] if evaluation else []))
         jobs.add(tx, claim.tenant_id, jobs.INGEST_MODEL, lock_key=f"public:{model.id}", model_id=model.id)
+
+
+def input_options(model: Model, cohort: Cohort, core: CoreImport | None) -> InputOptions:
+    """Return what the cohort, the model and the import say about the form of records; None leaves the default."""
+    said: dict[str, Any] = {
+        "layout": cohort.layout,
+        "missing": cohort.missing,
+        "columns": _tuple(cohort.column_names),
+        "size": _tuple(model.input_size),
+        "mean": None if core is None else _tuple(core.mean),
+        "deviation": None if core is None else _tuple(core.deviation),
+    }
+    return InputOptions(**{name: value for name, value in said.items() if value is not None})
+
+
+def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _imported(deps: Deps, model: Model, core: CoreImport) -> ImportedCore:
+    return ImportedCore(core_imports.read(deps.ledger, core), core.outputs, model.core_head or KEEP)
 
 
 def _evaluation_object(deps: Deps, claim: jobs.Claim, model: Model, public: PublicModel) -> str | None:
