@@ -27,7 +27,6 @@ from ledger.errors import LedgerError
 from ledger.ledger import Ledger
 from ledger.serving import Servable, servable
 from service.serving.model import ServedModel, load
-from unlearning.errors import UnlearningError
 
 log = structlog.get_logger(__name__)
 
@@ -152,17 +151,16 @@ class Registry:
                 return begun.result.result()
             if self._monotonic_ns() - begun.begun_ns < RETRY_LOAD_NS:
                 return None
-        result = self._loader.submit(self._load, wanted, served)
-        result.add_done_callback(lambda _: self._wake.set())
+        result = self._loader.submit(load, self._ledger, wanted, served)
+        result.add_done_callback(lambda done: self._report(wanted, done))
         self._loads[wanted.model_id] = _Load(wanted.number, result, self._monotonic_ns())
         return None
 
-    def _load(self, wanted: Servable, served: ServedModel | None) -> ServedModel:
-        try:
-            return load(self._ledger, wanted, served)
-        except (LedgerError, UnlearningError) as problem:
+    def _report(self, wanted: Servable, done: Future[ServedModel]) -> None:
+        problem = None if done.cancelled() else done.exception()
+        if problem is not None:
             log.error("serving.unreadable", model=wanted.model_id, version=wanted.number, why=type(problem).__name__)
-            raise
+        self._wake.set()
 
     def _is_broken(self, wanted: Servable) -> bool:
         """Whether the active version cannot be read: then its predecessor must not stay in memory either."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.site import Site
-from support.world import person
+from sqlalchemy import select, text, update
+from support.site import Site, open_site
+from support.waiting import wait_until
+from support.world import NewWorld, person
 
 from ledger.dsse import verify_envelope
 from ledger.errors import SignatureInvalid
+from ledger.tables import ForgetRequest
 
 ADDRESS = "/v1/forget-requests"
 
@@ -39,7 +44,6 @@ def test_it_is_stored_before_the_answer_and_done_by_a_worker(any_site: Site) -> 
 
 def work_until_done(site: Site) -> None:
     """Run the jobs. The site's own leases hold a purge up, so it may have to be tried again."""
-    from support.waiting import wait_until
 
     def done() -> bool:
         site.world.work()
@@ -181,3 +185,24 @@ def test_a_body_that_cannot_be_read(site: Site, case: str) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
     assert "planted" not in answer.text
     assert site.stored() == before
+
+
+def test_withdrawing_waits_for_a_worker_that_has_just_begun(
+    new_world: NewWorld, fresh_postgres_database: str, tmp_path: Path
+) -> None:
+    world = new_world(fresh_postgres_database)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def somebody_waits() -> bool:
+        with world.ledger.database.read() as tx:
+            return bool(tx.session.execute(waiting).scalar_one())
+
+    with open_site(world, tmp_path) as site, ThreadPoolExecutor(1) as elsewhere:
+        at = f"{ADDRESS}/{site.client.post(ADDRESS, json={'everything': True}).json()['id']}"
+        with world.ledger.database.begin() as resolving:
+            resolving.session.execute(select(ForgetRequest).with_for_update())
+            withdrawn = elsewhere.submit(site.client.delete, at)
+            wait_until(somebody_waits, 20, "the withdrawal to wait for the row")
+            resolving.session.execute(update(ForgetRequest).values(state="scrubbing"))
+        assert withdrawn.result().status_code == 409
+        assert site.client.get(at).json()["state"] == "scrubbing"
