@@ -65,6 +65,12 @@ def store(tx: Transaction, tenant_id: str, selector: Selector, hasher: AliasHash
         aliases = [hasher.lookup(s.type, s.format, s.value) for s in selector.subjects]
         stored["aliases"] = [[a.type, a.format, a.hmac.hex()] for a in aliases]
     elif kind == "records":
+        keys = len(cohorts) * len(selector.record_ids)  # an id has another key in every cohort
+        if keys > MOST_NAMED:
+            raise SelectorInvalid(
+                f"{len(selector.record_ids)} record ids in {len(cohorts)} cohorts are more than {MOST_NAMED}; "
+                "name the cohort, or send several requests"
+            )
         stored["keys"] = [hasher.record_key(c.id, name).hex() for c in cohorts for name in selector.record_ids]
     elif kind == "labels":
         classes = max((len(cohort.class_names) for cohort in cohorts), default=0)
