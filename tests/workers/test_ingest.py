@@ -12,7 +12,7 @@ from ledger import inventory, jobs, tenants
 from ledger.tables import FeatureShard, Job, Model, Record, RecordShard, StoredObject, SubjectAlias, Upload
 from workers import purge
 from workers.loop import sweep
-from workers.runner import run_claimed, run_next
+from workers.runner import run_claimed
 
 PEOPLE = [person(f"person-{i}", 4) for i in range(6)]
 
@@ -28,7 +28,7 @@ def world(new_world: NewWorld, database_url: str) -> World:
 
 def run(world: World, kind: str, point: Callable[[str], None] = lambda _: None, **changes: object) -> None:
     """Run the next job of one kind to its end."""
-    deps = make_deps(world.ledger, point=point, worker=kind, **changes)
+    deps = make_deps(world.ledger, **({"point": point, "worker": kind, "slice_us": 600_000_000} | changes))
     claim = jobs.claim(world.ledger.database, kind, lease_us=deps.lease_us, kinds=(kind,))
     assert claim is not None
     run_claimed(deps, claim)
@@ -196,5 +196,5 @@ def test_a_stored_object_that_is_really_lost_is_an_error(world: World) -> None:
             select(RecordShard.object_name).where(RecordShard.cohort_id == world.user_id)
         ).scalars()
         world.ledger.objects.delete(next(iter(name)))
-    run_next(world.deps)
+    run(world, jobs.INGEST_MODEL)
     assert any("ObjectMissing" in (error or "") for error in failed_attempts(world))
