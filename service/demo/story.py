@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def run(data_dir: Path | None, *, keep: bool, core: bool, as_json: bool) -> bool
     console = Console(stderr=as_json, highlight=False)
     data = load_data()
     with ExitStack() as stack:
-        folder = data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lacuna-demo-")))
+        folder = stack.enter_context(_workplace(data_dir, console))
         console.print("[bold]Lacuna: a service that makes a classifier forget people, exactly[/]\n")
         step(console, 1, "Starting a real server, with its worker, on an empty data directory.")
         service = stack.enter_context(running_service(folder / "service"))
@@ -61,6 +62,27 @@ def run(data_dir: Path | None, *, keep: bool, core: bool, as_json: bool) -> bool
         if keep:
             _serve_on(service, deployment, folder, console)
     return all(claim.holds for claim in claims)
+
+
+@contextmanager
+def _workplace(data_dir: Path | None, console: Console) -> Iterator[Path]:
+    """Give the named folder, or one that is removed at the end. After a failure it stays: the logs are in it."""
+    if data_dir is not None:
+        yield data_dir
+        return
+    folder = Path(tempfile.mkdtemp(prefix="lacuna-demo-"))
+    keep = True
+    try:
+        yield folder
+        keep = False
+    except KeyboardInterrupt:
+        keep = False
+        raise
+    finally:
+        if keep:
+            console.print(f"The servers' logs are in {folder}", soft_wrap=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set_up(service: RunningService, data: DemoData, console: Console) -> Deployment:
