@@ -159,6 +159,7 @@ def fit_public_model(
     architecture: str,
     feature_map: str,
     width: int | None = None,
+    bandwidth: float | None = None,
     alpha: float = DEFAULT_ALPHA,
     capacity: int = DEFAULT_CAPACITY,
     epochs: int = EPOCHS,
@@ -172,7 +173,8 @@ def fit_public_model(
     """Fix every public constant from core records x_core (n, *shape), labels y_core (n,).
 
     The core network is trained on them, or `imported`. `width` is for nystrom; the other maps take theirs from the
-    network. `on_progress` gets the fraction done.
+    network. `bandwidth`, for nystrom too, is a share of the median distance, 1 by default.
+    `on_progress` gets the fraction done.
     Raises OutOfRange, ShapeMismatch, NonFinite, UnknownArchitecture, ArchitectureRefused, UnknownFeatureMap,
     CoreRefused.
     """
@@ -193,7 +195,7 @@ def fit_public_model(
         network = imported_network(
             imported, architectures, architecture, inputs, labels, classes=spec.classes, alpha=alpha, leaky=leaky
         )
-    fitted_map = fit_feature_map(feature_map, network, inputs, width=width, generator=generator)
+    fitted_map = fit_feature_map(feature_map, network, inputs, width=width, bandwidth=bandwidth, generator=generator)
     phi, logits = extract_padded(network, fitted_map, inputs, PADDED_BATCH)
     plan = plan_quantization(phi, logits, alpha=alpha, capacity=capacity, classes=spec.classes)
     model = assemble(network, architecture, spec, fitted_map, plan, leaky=leaky)

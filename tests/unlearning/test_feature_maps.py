@@ -51,10 +51,10 @@ def test_nystrom_reproduces_the_kernel_on_its_landmarks() -> None:
     """With every record a landmark, phi phi^T is the Gaussian kernel itself up to the public factor."""
     h = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
     core = Activations((h,), h, h)
-    bandwidth = 0.7
-    fitted = fit_nystrom(core, 41, torch.Generator().manual_seed(4), bandwidth)
+    fitted = fit_nystrom(core, 41, torch.Generator().manual_seed(4), 0.3)
     features = fitted.phi(core)[:, :-1].double()
     z = (h.double() - h.double().mean(0)) / h.double().std(0, correction=0) / np.sqrt(6)
+    bandwidth = 0.3 * float(torch.pdist(z).median())
     kernel = torch.exp(-torch.cdist(z, z).square() / (2 * bandwidth**2))
     factor = float(torch.trace(features @ features.T)) / 40
     assert torch.linalg.eigvalsh(kernel)[0] > 2e-4 * torch.linalg.eigvalsh(kernel)[-1]  # the floor changes nothing
@@ -104,6 +104,8 @@ def test_widths_and_names_are_checked(network: CoreNetwork, inputs: torch.Tensor
             fit_feature_map(name, network, inputs, width=width, generator=generator)
     with pytest.raises(OutOfRange, match="bandwidth"):
         fit_nystrom(core_activations(network, inputs[:1].repeat(9, 1)), 5, generator)
+    with pytest.raises(OutOfRange, match="bandwidth of head"):
+        fit_feature_map("head", network, inputs, bandwidth=0.5, generator=generator)
     fitted = fit_feature_map("head", network, inputs, generator=generator)
     other = torch.zeros(1, 3)
     with pytest.raises(ShapeMismatch):

@@ -4,16 +4,16 @@ import torch
 from torch import Tensor
 
 from unlearning.architectures import Activations, CoreNetwork
-from unlearning.errors import CorruptArtifact, ShapeMismatch, UnknownFeatureMap
+from unlearning.errors import CorruptArtifact, OutOfRange, ShapeMismatch, UnknownFeatureMap
 from unlearning.feature_maps.base import FeatureMap
 from unlearning.feature_maps.head import fit_head, restore_head
-from unlearning.feature_maps.nystrom import fit_nystrom, restore_nystrom
+from unlearning.feature_maps.nystrom import BANDWIDTH_SHARE, fit_nystrom, restore_nystrom
 from unlearning.feature_maps.pooled import fit_pooled, restore_pooled
 
 FEATURE_MAPS = ("head", "pooled", "nystrom")
 CORE_BATCH = 256
 
-__all__ = ["FEATURE_MAPS", "FeatureMap", "core_activations", "fit_feature_map", "restore_feature_map"]
+__all__ = ["FEATURE_MAPS", "FeatureMap", "core_activations", "fit_feature_map", "fit_map_on", "restore_feature_map"]
 
 
 def core_activations(network: CoreNetwork, core_inputs: Tensor) -> Activations:
@@ -34,20 +34,31 @@ def fit_feature_map(
     core_inputs: Tensor,
     *,
     width: int | None = None,
+    bandwidth: float | None = None,
     generator: torch.Generator,
 ) -> FeatureMap:
-    """Fit a map on prepared core inputs (n, *input_shape). Only nystrom has a choice of width, and draws.
+    """Fit a map on prepared core inputs (n, *input_shape). Only nystrom has a choice of width and bandwidth, and draws.
 
-    Raises UnknownFeatureMap; OutOfRange: a width the map cannot have.
+    Raises UnknownFeatureMap; OutOfRange: a width or bandwidth the map cannot have.
     """
     if name not in FEATURE_MAPS:
         raise UnknownFeatureMap(name, FEATURE_MAPS)
-    core = core_activations(network, core_inputs)
-    if name == "head":
-        return fit_head(core, width)
-    if name == "pooled":
-        return fit_pooled(core, width)
-    return fit_nystrom(core, width, generator)
+    return fit_map_on(
+        name, core_activations(network, core_inputs), width=width, bandwidth=bandwidth, generator=generator
+    )
+
+
+def fit_map_on(
+    name: str, core: Activations, *, width: int | None, bandwidth: float | None, generator: torch.Generator
+) -> FeatureMap:
+    """Fit a map on core activations. Raises as `fit_feature_map`."""
+    if name not in FEATURE_MAPS:
+        raise UnknownFeatureMap(name, FEATURE_MAPS)
+    if name == "nystrom":
+        return fit_nystrom(core, width, generator, BANDWIDTH_SHARE if bandwidth is None else bandwidth)
+    if bandwidth is not None:
+        raise OutOfRange(f"bandwidth of {name}", bandwidth, "none given")
+    return fit_head(core, width) if name == "head" else fit_pooled(core, width)
 
 
 def restore_feature_map(name: str, tensors: dict[str, Tensor]) -> FeatureMap:

@@ -83,13 +83,13 @@ def gaussian_kernel(z: Tensor, landmarks: Tensor, landmark_squares: Tensor) -> T
 
 
 def fit_nystrom(
-    core: Activations, width: int | None, generator: torch.Generator, bandwidth: float | None = None
+    core: Activations, width: int | None, generator: torch.Generator, share: float = BANDWIDTH_SHARE
 ) -> NystromMap:
     """Draw width - 1 landmarks from the core records and whiten their kernel.
 
-    Layers count alike, however wide: a layer's columns are divided by the root of their number. `bandwidth` is in
-    units of that distance, by default the median distance between core records.
-    Raises OutOfRange: more landmarks than core records, a bandwidth that is not positive, or equal core records.
+    Layers count alike, however wide: a layer's columns are divided by the root of their number. The bandwidth is this
+    `share` of the median distance between core records.
+    Raises OutOfRange: more landmarks than core records, a share that is not positive, or equal core records.
     """
     pooled = torch.cat(core.pooled, dim=1)
     records = pooled.shape[0]
@@ -101,9 +101,7 @@ def fit_nystrom(
     weighted = Standardiser(plain.center, plain.scale * layer_share)
     z = weighted(pooled).double()
     order = torch.randperm(records, generator=generator)
-    if bandwidth is None:
-        some = z[order[:MEDIAN_RECORDS]]
-        bandwidth = BANDWIDTH_SHARE * float(torch.pdist(some).median())
+    bandwidth = share * float(torch.pdist(z[order[:MEDIAN_RECORDS]]).median())
     if not (bandwidth > 0 and math.isfinite(bandwidth)):
         raise OutOfRange("bandwidth", bandwidth, "> 0; are all core records equal?")
     unit = 1.0 / (math.sqrt(2.0) * bandwidth)
