@@ -12,7 +12,7 @@ from support.wheel import PACKAGES, Installation, build_wheel, copy_of_the_sourc
 # Alembic's template for writing the next migration: only the checkout needs it.
 STAYS_BEHIND = {"migrations/script.py.mako"}
 # The part of the demo that needs no network, as arguments of `lacuna`; None until there is one.
-DEMO_CORE: tuple[str, ...] | None = None
+DEMO_CORE: tuple[str, ...] | None = ("demo", "--core")
 
 IMPORT_EVERYTHING = """
 import importlib, json, os, pkgutil, sys

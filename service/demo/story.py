@@ -165,8 +165,8 @@ def _report(outcomes: Sequence[Outcome], costs: Costs | None, claims: Sequence[C
         say(
             console,
             "Lower part: seconds of other ways, and how many times longer than ours (below 1x: shorter). Ours include "
-            "destroying and reading back what is stored, and the certificate; theirs only compute. With more records "
-            "theirs grow. Ours grow with the forgotten records, not with the kept ones. On the test digits the network "
+            "destroying and reading back what is stored, and the certificate; theirs only compute. By design ours grow "
+            "with the forgotten records, theirs with the kept ones. On the test digits the network "
             f"trained again reaches {costs.network.accuracy:.1%}, the last layer {costs.linear.accuracy:.1%}.\n",
             style="dim",
         )
