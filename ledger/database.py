@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,14 +16,16 @@ Clock = Callable[[], int]  # UTC integer microseconds
 Random = Callable[[int], bytes]  # cryptographic bytes
 
 _SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",  # durable before 202
     "PRAGMA busy_timeout = 15000",
+    "PRAGMA synchronous = FULL",  # durable before 202
     "PRAGMA foreign_keys = ON",
+    "PRAGMA recursive_triggers = ON",  # else INSERT OR REPLACE deletes behind the triggers that forbid it
     "PRAGMA secure_delete = ON",  # freed pages are overwritten, not left to be found
     "PRAGMA temp_store = MEMORY",  # no temporary files with rows in them
     "PRAGMA journal_size_limit = 67108864",
 )
+_WAL_TRIES = 300
+_WAL_PAUSE_S = 0.05
 
 
 def open_engine(url: str) -> Engine:
@@ -45,7 +49,21 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     for pragma in _SQLITE_PRAGMAS:
         cursor.execute(pragma)
+    _switch_to_wal(cursor)
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Use a write-ahead log. Only a new file is switched; while others write to it SQLite does not wait by itself."""
+    for _ in range(_WAL_TRIES):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(_WAL_PAUSE_S)
+    cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

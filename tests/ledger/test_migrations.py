@@ -1,111 +1,161 @@
-"""The migrations make exactly the tables that the code expects, on both databases, and can be undone while empty."""
+"""Migrations: from nothing to the tables that the program knows, once, and not back over evidence."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
+from support.world import NewWorld, World, person
 
+from ledger import events
 from ledger.database import open_engine
-from ledger.migrate import differences, downgrade, upgrade
+from ledger.errors import MigrationNeeded
+from ledger.migrate import differences, downgrade, require_current, upgrade
+from ledger.tables import Base, Certificate, Event, Leaf
+
+APPEND_ONLY = ("events", "leaves")
 
 
-def test_migrations_and_tables_agree_also_after_a_step_back(database_url: str) -> None:
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def world(new_world: NewWorld, database_url: str) -> World:
+    return new_world(database_url, core_people=1)
+
+
+def test_from_nothing_to_the_tables_of_the_program(engine: Engine) -> None:
+    with pytest.raises(MigrationNeeded):
+        require_current(engine)
+    assert differences(engine) != []
+    upgrade(engine)
+    require_current(engine)
+    assert differences(engine) == []
+    assert set(inspect(engine).get_table_names()) == set(Base.metadata.tables) | {"alembic_version"}
+    upgrade(engine)  # again: nothing to do
+    assert differences(engine) == []
+
+
+def test_a_difference_is_seen(engine: Engine) -> None:
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP INDEX ix_records_shard_id"))
+        connection.execute(text("ALTER TABLE holds ADD COLUMN extra INTEGER"))
+    assert len(differences(engine)) == 2
+
+
+def test_down_and_up_again(engine: Engine) -> None:
+    upgrade(engine)
+    downgrade(engine, "base")
+    assert set(inspect(engine).get_table_names()) == {"alembic_version"}
+    with pytest.raises(MigrationNeeded):
+        require_current(engine)
+    upgrade(engine)
+    assert differences(engine) == []
+
+
+def test_evidence_is_not_dropped(world: World) -> None:
+    request_id = world.forget("a")
+    with world.ledger.database.begin() as tx:
+        tx.session.add(Certificate(request_id=request_id, tenant_id=world.tenant_id, envelope=b"{}", created_at=1))
+    engine = world.ledger.database.engine
+    with pytest.raises(RuntimeError, match="certificates"):
+        downgrade(engine, "base")
+    require_current(engine)
+    with world.ledger.database.read() as tx:
+        assert tx.session.get_one(Certificate, request_id).envelope == b"{}"
+
+
+def _upgrade(url: str, start: object, results: object) -> None:
+    start.wait()  # type: ignore[attr-defined]  # a barrier
+    engine = open_engine(url)
     try:
         upgrade(engine)
-        assert differences(engine) == []
-        downgrade(engine, "0001")
-        assert differences(engine) != []
-        upgrade(engine)
-        assert differences(engine) == []
+        require_current(engine)
+        results.put("fine")  # type: ignore[attr-defined]  # a queue
+    except DBAPIError as problem:
+        results.put(str(problem.orig))  # type: ignore[attr-defined]  # a queue
     finally:
         engine.dispose()
 
 
-def test_a_cohort_that_is_there_survives_the_step(database_url: str) -> None:
+def test_several_processes_upgrade_at_once(database_url: str) -> None:
+    processes = multiprocessing.get_context("spawn")
+    start, results = processes.Barrier(4), processes.Queue()
+    started = [processes.Process(target=_upgrade, args=(database_url, start, results)) for _ in range(4)]
+    for process in started:
+        process.start()
+    answers = [results.get(timeout=120) for _ in started]
+    for process in started:
+        process.join(timeout=60)
+    assert answers == ["fine"] * 4
     engine = open_engine(database_url)
-    try:
-        upgrade(engine, "0001")
-        with engine.connect().execution_options(lacuna_write=True) as connection, connection.begin():
-            connection.execute(text("INSERT INTO tenants VALUES ('t', 'default', :key, 0, 0)"), {"key": b"k"})
-            connection.execute(
-                text(
-                    "INSERT INTO cohorts (id, tenant_id, name, kind, shape, dtype, class_names, created_at) "
-                    "VALUES ('c', 't', 'core', 'core', '[3]', 'float32', '[\"a\", \"b\"]', 0)"
-                )
-            )
-        upgrade(engine)
-        with engine.connect() as connection:
-            assert connection.execute(text("SELECT id, layout, missing FROM cohorts")).all() == [("c", None, None)]
-    finally:
-        engine.dispose()
+    assert differences(engine) == []
+    engine.dispose()
 
 
-def test_a_step_back_refuses_to_drop_an_imported_core(database_url: str) -> None:
-    engine = open_engine(database_url)
-    try:
-        upgrade(engine)
-        with engine.connect().execution_options(lacuna_write=True) as connection, connection.begin():
-            connection.execute(text("INSERT INTO tenants VALUES ('t', 'default', :key, 0, 0)"), {"key": b"k"})
-            connection.execute(
-                text(
-                    "INSERT INTO core_imports (id, tenant_id, architecture, leaky, shape, outputs, parameters, digest, "
-                    "attested_by, object_name, created_at) "
-                    "VALUES ('i', 't', 'mlp', false, '[3]', 2, 1, 'd', 'officer', 'o', 0)"
-                )
-            )
-        with pytest.raises(RuntimeError, match="imported cores"):
-            downgrade(engine, "0001")
-        assert differences(engine) == []
-    finally:
-        engine.dispose()
+def with_rows(world: World) -> None:
+    world.upload(person("a"))
+    with world.ledger.database.begin() as tx:
+        event = events.append(tx, world.tenant_id, "test", "x")
+        tx.session.flush()
+        tx.session.add(Leaf(position=0, event_id=event.id, leaf_hash=event.leaf_hash))
 
 
-def with_a_model(engine: Engine, mu: str) -> None:
-    """Insert a tenant, a cohort, a model with this ridge, and its cohort (which refers to the model)."""
-    with engine.connect().execution_options(lacuna_write=True) as connection, connection.begin():
-        connection.execute(text("INSERT INTO tenants VALUES ('t', 'default', :key, 0, 0)"), {"key": b"k"})
-        connection.execute(
-            text(
-                "INSERT INTO cohorts (id, tenant_id, name, kind, shape, dtype, class_names, created_at) "
-                "VALUES ('c', 't', 'core', 'core', '[3]', 'float32', '[\"a\", \"b\"]', 0)"
-            )
-        )
-        connection.execute(
-            text(
-                "INSERT INTO models (id, tenant_id, name, state, core_cohort_id, architecture, feature_map, alpha, mu, "
-                "capacity, epochs, seed, solver, batch_window_us, created_at) "
-                f"VALUES ('m', 't', 'n', 'ready', 'c', 'mlp', 'head', 5, {mu}, 9, 1, 1, 'exact', 0, 0)"
-            )
-        )
-        connection.execute(text("INSERT INTO model_cohorts VALUES ('m', 'c')"))
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE {table} SET leaf_hash = leaf_hash",
+        "UPDATE {table} SET leaf_hash = NULL WHERE 1 = 0 OR {key} >= 0",
+        "DELETE FROM {table}",
+        "DELETE FROM {table} WHERE {key} >= 0",
+    ],
+)
+def test_what_happened_cannot_be_changed(world: World, table: str, statement: str) -> None:
+    with_rows(world)
+    refused(world, statement, table)
 
 
-def ridges(engine: Engine) -> list[float | None]:
-    with engine.connect() as connection:
-        return list(connection.execute(text("SELECT mu FROM models JOIN model_cohorts ON model_id = id")).scalars())
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_what_happened_cannot_be_written_over(world: World, table: str) -> None:
+    """The ways around UPDATE and DELETE that each database has of its own."""
+    with_rows(world)
+    columns = ", ".join(column.name for column in Base.metadata.tables[table].columns)
+    if world.ledger.database.is_sqlite:
+        refused(world, f"INSERT OR REPLACE INTO {{table}} ({columns}) SELECT {columns} FROM {{table}}", table)
+        refused(world, f"REPLACE INTO {{table}} ({columns}) SELECT {columns} FROM {{table}}", table)
+        return
+    refused(world, "TRUNCATE {table} CASCADE", table)
+    refused(
+        world,
+        f"INSERT INTO {{table}} ({columns}) SELECT {columns} FROM {{table}} "
+        "ON CONFLICT ({key}) DO UPDATE SET leaf_hash = EXCLUDED.leaf_hash",
+        table,
+    )
 
 
-def test_a_fixed_ridge_survives_both_ways(database_url: str) -> None:
-    engine = open_engine(database_url)
-    try:
-        upgrade(engine, "0002")
-        with_a_model(engine, "0.25")
-        upgrade(engine)
-        assert (ridges(engine), differences(engine)) == ([0.25], [])
-        downgrade(engine, "0002")
-        assert ridges(engine) == [0.25]
-        upgrade(engine)
-        assert (ridges(engine), differences(engine)) == ([0.25], [])
-    finally:
-        engine.dispose()
+def refused(world: World, statement: str, table: str) -> None:
+    key = "id" if table == "events" else "position"
 
+    def rows() -> list[object]:
+        with world.ledger.database.read() as tx:
+            kind = Event if table == "events" else Leaf
+            return [list(row) for row in tx.session.execute(kind.__table__.select())]  # type: ignore[attr-defined]  # a table
 
-def test_a_step_back_refuses_a_ridge_that_is_chosen(database_url: str) -> None:
-    engine = open_engine(database_url)
-    try:
-        upgrade(engine)
-        with_a_model(engine, "NULL")
-        with pytest.raises(RuntimeError, match="ridge or bandwidth"):
-            downgrade(engine, "0002")
-        assert (ridges(engine), differences(engine)) == ([None], [])
-    finally:
-        engine.dispose()
+    before = rows()
+    assert before
+    with (
+        pytest.raises(DBAPIError, match="append-only"),
+        world.ledger.database.engine.connect().execution_options(lacuna_write=True) as connection,
+        connection.begin(),
+    ):
+        connection.execute(text(statement.format(table=table, key=key)))
+    assert rows() == before
