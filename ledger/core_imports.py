@@ -26,14 +26,15 @@ class NewCore:
     leaky: bool
     shape: tuple[int, ...]
     outputs: int
-    parameters: int
     attested_by: str
     mean: tuple[float, ...] | None = None
     deviation: tuple[float, ...] | None = None
 
 
-def store(ledger: Ledger, tenant_id: str, core: NewCore, data: bytes) -> CoreImport:
+def store(ledger: Ledger, tenant_id: str, core: NewCore, data: bytes, *, parameters: int) -> CoreImport:
     """Seal and store a file of weights that has been checked. If this process dies, it is swept after a quarter hour.
+
+    `parameters`: how many numbers were learned.
 
     Raises StoreFailed, ObjectMissing: it was given up before it was finished; ObjectRefused: above 2 GiB.
     """
@@ -53,7 +54,7 @@ def store(ledger: Ledger, tenant_id: str, core: NewCore, data: bytes) -> CoreImp
             outputs=core.outputs,
             mean=None if core.mean is None else list(core.mean),
             deviation=None if core.deviation is None else list(core.deviation),
-            parameters=core.parameters,
+            parameters=parameters,
             digest=hashlib.sha256(data).hexdigest(),
             attested_by=core.attested_by,
             object_name=name,

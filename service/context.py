@@ -10,12 +10,14 @@ from ledger.ledger import Ledger
 from service.serving.inference import Inference
 from service.serving.registry import Registry
 from service.settings import ServiceSettings
+from unlearning.architectures import BUILT_IN, Architectures
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """A process's dependencies.
 
+    `architectures` are the networks that may be named.
     `on_accepted` is called after a commit that left work for a worker; it must not wait.
     """
 
@@ -24,6 +26,7 @@ class Context:
     registry: Registry
     inference: Inference
     on_accepted: Callable[[], None]
+    architectures: Architectures = BUILT_IN
 
 
 def context_of(scope: Any) -> Context:

@@ -21,7 +21,7 @@ from starlette.routing import Match
 from ledger import errors as facts
 from service import refusals
 from service.logs import places
-from unlearning.errors import OutOfRange
+from unlearning.errors import ArchitectureRefused, CoreRefused, OutOfRange, UnknownArchitecture
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +74,9 @@ KINDS: dict[type[Exception], Kind] = {
     refusals.InstancesRefused: Kind(422, "instances-refused", "The instances do not fit the model"),
     refusals.PlanRefused: Kind(422, "plan-refused", "No model can be made like this"),
     OutOfRange: Kind(422, "plan-refused", "No model can be made like this"),
+    UnknownArchitecture: Kind(422, "unknown-architecture", "No network has this name"),
+    ArchitectureRefused: Kind(422, "architecture-refused", "The operator's network cannot be used"),
+    CoreRefused: Kind(422, "core-refused", "The file is not what an imported core must be"),
     refusals.NotServing: Kind(503, "not-serving", "No version may answer now"),
     refusals.VersionGone: WRONG_STATE,
     refusals.CertificateMissing: Kind(404, "no-certificate", "There is no certificate"),
@@ -107,6 +110,9 @@ DETAILS: dict[type[Exception], Callable[[Any], str]] = {
     PoolTimeout: lambda _: BUSY,
     IntegrityError: lambda _: RACE,
     OutOfRange: lambda fact: f"{fact}.",
+    UnknownArchitecture: lambda fact: f"{fact}.",
+    ArchitectureRefused: lambda fact: f"{fact}.",
+    CoreRefused: lambda fact: f"{fact}.",
 }
 EXPECTED = (facts.LedgerError, refusals.ServiceError, DBAPIError, PoolTimeout)
 """What middleware may meet outside the application's own handlers."""
@@ -198,7 +204,7 @@ _SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 def install(app: FastAPI) -> None:
     """Make the application answer every error with a problem document."""
-    for cls in (facts.LedgerError, refusals.ServiceError, DBAPIError, PoolTimeout, OutOfRange):
+    for cls in (*EXPECTED, OutOfRange, UnknownArchitecture, ArchitectureRefused, CoreRefused):
         app.add_exception_handler(cls, _expected)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -18,6 +18,7 @@ from ledger.migrate import require_current, upgrade
 from service import errors
 from service.api import (
     cohorts,
+    core_imports,
     forget_requests,
     jobs,
     models,
@@ -37,10 +38,23 @@ from service.serving.clock import boottime_ns
 from service.serving.inference import Inference
 from service.serving.registry import Registry, Timing
 from service.settings import ServiceSettings
+from unlearning.architectures import read_allow_list
 
 log = structlog.get_logger(__name__)
 
-ROUTERS = (operations, cohorts, records, models, versions, predictions, forget_requests, jobs, problems, dashboard)
+ROUTERS = (
+    operations,
+    cohorts,
+    records,
+    core_imports,
+    models,
+    versions,
+    predictions,
+    forget_requests,
+    jobs,
+    problems,
+    dashboard,
+)
 
 
 def do_nothing() -> None:
@@ -59,8 +73,10 @@ def create_app(
     """Return the application. A `ledger` that is handed in is neither migrated nor closed.
 
     `clock` gives UTC microseconds, `monotonic_ns` nanoseconds for leases. `on_accepted` is called after each commit
-    that left work to do.
+    that left work to do. Raises ArchitectureRefused: the operator's list of networks cannot be read.
     """
+
+    architectures = read_allow_list(settings.architectures)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,9 +91,10 @@ def create_app(
             Timing(settings.lease_ttl_ms, settings.lease_poll_ms),
             process_id=random(16).hex(),
             monotonic_ns=monotonic_ns,
+            architectures=architectures,
         )
         inference = Inference(workers=settings.predict_threads, torch_threads=settings.torch_threads)
-        app.state.context = Context(settings, opened, registry, inference, on_accepted or do_nothing)
+        app.state.context = Context(settings, opened, registry, inference, on_accepted or do_nothing, architectures)
         registry.start(asyncio.get_running_loop())
         try:
             yield

@@ -119,6 +119,6 @@ def declared_length(scope: Any) -> int:
 
 
 def is_upload(scope: Any) -> bool:
-    """Whether this request brings an archive of records."""
+    """Whether this request brings an archive of records, or a core."""
     path = str(scope["path"])
-    return path.startswith("/v1/cohorts/") and path.endswith("/records")
+    return path == "/v1/core-imports" or (path.startswith("/v1/cohorts/") and path.endswith("/records"))

@@ -23,6 +23,9 @@ class ServiceSettings(LedgerSettings):
     torch_threads: int = Field(1, ge=1, description="Threads of torch within one prediction.")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest body of a request that is no upload.")
     max_upload_bytes: int = Field(2 * _GIB, ge=1024, le=4 * _GIB - 1, description="Largest archive of records.")
+    max_core_bytes: int = Field(
+        2**30, ge=1024, le=2 * _GIB - 1024, description="Largest file of weights that may be imported."
+    )
     max_unpacked_bytes: int = Field(4 * _GIB, ge=1024, description="Largest size of an archive's unpacked arrays.")
     max_upload_records: int = Field(10_000_000, ge=1, description="Most records in one upload.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe logged message.")

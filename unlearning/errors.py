@@ -117,7 +117,7 @@ class CoreRefused(UnlearningError):
     """A file of weights is not what an imported core must be. Nothing of it was kept."""
 
     def __init__(self, why: str, advice: str) -> None:
-        super().__init__(f"the core was not imported: {why}. {advice}")
+        super().__init__(f"The core was not imported: {why}. {advice}")
         self.why = why
         self.advice = advice
 

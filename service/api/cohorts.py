@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Len
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ledger import catalog, tables
 from ledger.database import Transaction
@@ -60,6 +60,26 @@ class NewCohort(Body):
     class_names: Annotated[list[Name], Len(2, 4096), AfterValidator(_all_different)] = Field(
         description="Label i is the class class_names[i]."
     )
+    layout: Literal["channels_first", "channels_last"] = Field(
+        "channels_first", description="Of images; with channels_last the shape is [height, width, channels]."
+    )
+    missing: Literal["refuse", "core_mean"] = Field(
+        "refuse", description="Of float32 tables: whether NaN is refused or becomes the column's mean over the core."
+    )
+    column_names: Annotated[list[Name], Len(1, 65_536), AfterValidator(_all_different)] | None = Field(
+        None, description="Of tables: what stands in which column. All cohorts of a model must agree."
+    )
+
+    @model_validator(mode="after")
+    def _form_fits(self) -> NewCohort:
+        images = len(self.shape) == 3
+        if self.layout == "channels_last" and not images:
+            raise ValueError("layout is for images")
+        if self.missing == "core_mean" and (images or self.dtype != "float32"):
+            raise ValueError("missing is for tables of float32")
+        if self.column_names is not None and (images or len(self.column_names) != self.shape[0]):
+            raise ValueError("column_names is for tables and has one name per column")
+        return self
 
 
 class Cohort(BaseModel):
@@ -71,6 +91,9 @@ class Cohort(BaseModel):
     shape: list[int]
     dtype: str
     class_names: list[str]
+    layout: str
+    missing: str
+    column_names: list[str] | None
     records: int = Field(description="Stored records, without those that are being forgotten.")
     created_at: str
 
@@ -83,6 +106,9 @@ def _shown(tx: Transaction, cohort: tables.Cohort) -> Cohort:
         shape=cohort.shape,
         dtype=cohort.dtype,
         class_names=cohort.class_names,
+        layout=cohort.layout or "channels_first",
+        missing=cohort.missing or "refuse",
+        column_names=cohort.column_names,
         records=catalog.count_records(tx, cohort.id),
         created_at=when(cohort.created_at),
     )
@@ -94,7 +120,7 @@ def create(
 ) -> Cohort:
     """Shape, type and classes are fixed from now on. Records are added with an upload."""
     with context_of(request.scope).ledger.database.begin() as tx:
-        cohort = catalog.create_cohort(tx, principal.tenant_id, **body.model_dump())
+        cohort = catalog.create_cohort(tx, principal.tenant_id, **body.model_dump(exclude_defaults=True))
         made = _shown(tx, cohort)
     response.headers["Location"] = f"/v1/cohorts/{made.id}"
     return made

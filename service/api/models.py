@@ -9,16 +9,18 @@ from annotated_types import Len
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ledger import catalog, jobs, tables, versions
+from ledger import catalog, core_imports, jobs, tables, versions
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, WrongCohortKind
+from service.api.network_plan import network_plan
 from service.api.schemas import Body, Id, Items, ModelId, Name, when
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.refusals import PlanRefused
-from unlearning.architectures import build_network
+from unlearning.architectures import Architectures
 from unlearning.core_training import EPOCHS
+from unlearning.errors import ArchitectureRefused, UnknownArchitecture
 from unlearning.gcv import DEFAULT_GRID
 from unlearning.public_model import DEFAULT_ALPHA
 from unlearning.quantization import DEFAULT_CAPACITY
@@ -40,13 +42,30 @@ class NewModel(Body):
     core_cohort: Id = Field(description="Public records that the core network is trained on.")
     user_cohorts: Annotated[list[Id], Len(1, 1000)] = Field(description="Whose records it learns, and can forget.")
     evaluation_cohort: Id | None = Field(None, description="A core cohort on which accuracy is measured.")
-    architecture: Literal["small-cnn", "mlp"] | None = Field(
-        None, description="The core network; by default small-cnn for images and mlp for tables."
+    architecture: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] | None = Field(
+        None,
+        description="The core network: small-cnn, mlp, all-cnn, cifar-resnet-20, resnet18, resnet50, or one that the "
+        "operator allows. By default that of the imported core, else small-cnn for images and mlp for tables.",
     )
-    feature_map: Literal["head", "pooled", "nystrom"] = Field(
-        "pooled", description="What the user weights see: the last layer, all layers, or a kernel on core landmarks."
+    leaky: bool = Field(False, description="Leaky-ReLU (slope 0.01) in the place of ReLU. An import has its own.")
+    input_size: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Len(2, 2)] | None = Field(
+        None, description="Height and width that images are brought to. An imported core's are taken anyway."
+    )
+    core_import: Id | None = Field(None, description="The core is not trained but imported.")
+    head: Literal["keep", "retrain"] | None = Field(
+        None,
+        description="The imported core's output layer: `keep` (the default) needs as many classes as the cohort has; "
+        "`retrain` replaces it by a ridge regression on the core cohort.",
+    )
+    feature_map: Literal["head", "pooled", "nystrom", "auto"] = Field(
+        "pooled",
+        description="What the user weights see: the last layer, all layers, or a kernel on core landmarks. `auto`: "
+        "whichever is best by cross-validation on the core cohort, whose name then stands here.",
     )
     width: Annotated[int, Field(ge=2, le=65536)] | None = Field(None, description="Features of `nystrom`.")
+    bandwidth: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
+        None, description="Of the kernel of `nystrom`, as a share of the median distance between core records; 1."
+    )
     alpha: Positive = Field(DEFAULT_ALPHA, description="Target of the right class.")
     mu: Positive | Literal["gcv"] = Field(
         DEFAULT_MU,
@@ -71,8 +90,13 @@ class Model(BaseModel):
     user_cohorts: list[str]
     evaluation_cohort: str | None
     architecture: str
+    leaky: bool
+    input_size: list[int] | None = Field(description="Height and width that images are brought to; null: as stored.")
+    core_import: str | None = Field(description="null: the core was trained here.")
+    head: str | None = Field(description="Of an imported core: keep or retrain.")
     feature_map: str
     width: int | None
+    bandwidth: float | None
     alpha: float
     mu: float | Literal["gcv"]
     mu_grid: list[float] | None = Field(description="With `gcv`: the candidates. The chosen one is in `measured`.")
@@ -111,8 +135,13 @@ def shown(tx: Transaction, model: tables.Model) -> Model:
         user_cohorts=catalog.user_cohorts(tx, model.id),
         evaluation_cohort=model.evaluation_cohort_id,
         architecture=model.architecture,
+        leaky=bool(model.leaky),
+        input_size=model.input_size,
+        core_import=model.core_import_id,
+        head=model.core_head,
         feature_map=model.feature_map,
         width=model.width,
+        bandwidth=model.bandwidth,
         alpha=model.alpha,
         mu="gcv" if model.mu is None else model.mu,
         mu_grid=model.mu_grid,
@@ -132,36 +161,52 @@ def shown(tx: Transaction, model: tables.Model) -> Model:
     "",
     status_code=202,
     summary="Register a model",
-    responses=documented(NotFound, NameTaken, WrongCohortKind, PlanRefused),
+    responses=documented(NotFound, NameTaken, WrongCohortKind, PlanRefused, UnknownArchitecture, ArchitectureRefused),
 )
 def create(
     body: NewModel, request: Request, response: Response, principal: Annotated[Principal, needs("models:write")]
 ) -> Registered:
-    """A worker trains the core, folds in the user records, and publishes the first version."""
+    """A worker trains the core, or reads the imported one, adds the user records and publishes the first version."""
     context = context_of(request.scope)
-    with context.ledger.database.begin() as tx:
+    with context.ledger.database.read() as tx:
         core = catalog.get_cohort(tx, principal.tenant_id, body.core_cohort)
-        model, job_id = catalog.register_model(tx, principal.tenant_id, plan(body, core))
+        imported = core_imports.get(tx, principal.tenant_id, body.core_import) if body.core_import else None
+    planned = plan(body, core, imported, context.architectures)  # outside: trying a network takes a while
+    with context.ledger.database.begin() as tx:
+        model, job_id = catalog.register_model(tx, principal.tenant_id, planned)
         registered = Registered(model=shown(tx, model), job=job_id)
     context.on_accepted()
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return registered
 
 
-def plan(body: NewModel, core: tables.Cohort) -> catalog.ModelPlan:
-    """Return what is to be registered, tried out as far as that is quick. Raises PlanRefused, OutOfRange."""
-    architecture = body.architecture or ("small-cnn" if len(core.shape) == 3 else "mlp")
+def plan(
+    body: NewModel, core: tables.Cohort, imported: tables.CoreImport | None, architectures: Architectures
+) -> catalog.ModelPlan:
+    """Return what is to be registered, tried out as far as that is quick.
+
+    Raises PlanRefused, OutOfRange, UnknownArchitecture, ArchitectureRefused.
+    """
+    chosen = network_plan(body, core, imported)
     if body.width is not None and body.feature_map != "nystrom":
         raise PlanRefused("width", f"the feature map {body.feature_map} has the width that its network gives it")
-    build_network(architecture, tuple(core.shape), len(core.class_names), torch.Generator())
+    if body.bandwidth is not None and body.feature_map != "nystrom":
+        raise PlanRefused("bandwidth", f"the feature map {body.feature_map} leaves no choice of it")
+    classes = len(core.class_names)
+    architectures.build(chosen.architecture, chosen.input_shape, classes, torch.Generator(), leaky=chosen.leaky)
     return catalog.ModelPlan(
         name=body.name,
         core_cohort_id=body.core_cohort,
         user_cohort_ids=tuple(body.user_cohorts),
         evaluation_cohort_id=body.evaluation_cohort,
-        architecture=architecture,
+        architecture=chosen.architecture,
+        leaky=chosen.leaky,
+        input_size=chosen.input_size,
+        core_import_id=body.core_import,
+        core_head=chosen.head,
         feature_map=body.feature_map,
         width=body.width,
+        bandwidth=body.bandwidth,
         alpha=body.alpha,
         mu=None if body.mu == "gcv" else body.mu,
         mu_grid=DEFAULT_GRID if body.mu == "gcv" else None,

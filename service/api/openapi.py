@@ -12,7 +12,7 @@ DESCRIPTION = """\
 Every error is an RFC 9457 document (`application/problem+json`); its `type` is stable and explained at `/problems`.
 
 Keys are sent as `Authorization: Bearer lacuna_...` or as the password of HTTP Basic. Times are UTC, RFC 3339.
-Nothing that is sent is ever repeated in an error.
+Nothing that is sent is ever repeated in an error, except the names of networks and of their tensors.
 """
 
 

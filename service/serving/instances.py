@@ -14,6 +14,7 @@ from service.serving.inference import Prepare
 from service.serving.model import ServedModel
 from service.uploads.archive import open_archive
 from service.uploads.npy import open_array
+from unlearning.input_spec import CORE_MEAN, InputSpec
 
 FIELD = "instances"
 
@@ -22,7 +23,7 @@ def from_json(body: bytes) -> Prepare:
     """Read `{"instances": nested lists (n, *shape)}`. What comes back raises BodyUnreadable, InstancesRefused."""
 
     def prepare(model: ServedModel) -> npt.NDArray[Any]:
-        return _checked(_array(_instances(body), model.public.input_spec.dtype), model)
+        return _checked(_array(_instances(body), model.public.input_spec), model)
 
     return prepare
 
@@ -56,19 +57,25 @@ def _instances(body: bytes) -> list[Any]:
     return instances
 
 
-def _array(instances: list[Any], dtype: str) -> npt.NDArray[Any]:
+def _array(instances: list[Any], spec: InputSpec) -> npt.NDArray[Any]:
     try:
         values = np.array(instances)
+        if values.dtype.kind == "O" and spec.missing == CORE_MEAN and all(map(_is_number_or_null, values.flat)):
+            values = values.astype(np.float64)  # null says that a value is missing, and becomes NaN
     except (ValueError, OverflowError, RecursionError) as problem:
         raise InstancesRefused("they are not nested lists of equal lengths") from problem
     if values.dtype.kind not in "iuf":
         raise InstancesRefused("they are not all numbers that can be stored")
-    if dtype == "uint8":
+    if spec.dtype == "uint8":
         if values.size and not ((values == np.rint(values)) & (values >= 0) & (values <= 255)).all():
             raise InstancesRefused("their values are not all whole numbers from 0 to 255")
         return values.astype(np.uint8)
     with np.errstate(over="ignore"):  # what becomes infinite is refused next
         return values.astype(np.float32)
+
+
+def _is_number_or_null(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _checked(x: npt.NDArray[Any], model: ServedModel) -> npt.NDArray[Any]:

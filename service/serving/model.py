@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ledger import artifacts
 from ledger.ledger import Ledger
 from ledger.serving import Servable
+from unlearning.architectures import BUILT_IN, Architectures
 from unlearning.errors import ShapeMismatch
 from unlearning.public_model import PublicModel
 from unlearning.weights import weights_from_bytes
@@ -27,10 +28,13 @@ class ServedModel:
     weights: npt.NDArray[Any]
 
 
-def load(ledger: Ledger, wanted: Servable, before: ServedModel | None) -> ServedModel:
+def load(
+    ledger: Ledger, wanted: Servable, before: ServedModel | None, architectures: Architectures = BUILT_IN
+) -> ServedModel:
     """Read a version from the store; the public part of the version served `before` is used again if it is the same.
 
-    Raises ObjectMissing, ObjectCorrupt, StoreFailed, CorruptArtifact, ShapeMismatch.
+    Raises ObjectMissing, ObjectCorrupt, StoreFailed, CorruptArtifact, ShapeMismatch; UnknownArchitecture,
+    ArchitectureRefused: the operator's network is no longer on the list, or has changed.
     """
     _, body = artifacts.open_artifact(
         ledger,
@@ -41,7 +45,9 @@ def load(ledger: Ledger, wanted: Servable, before: ServedModel | None) -> Served
     if before is not None and before.public_object == wanted.public_object:
         public = before.public
     else:
-        public = PublicModel.from_bytes(artifacts.open_public(ledger, wanted.public_object, wanted.model_id))
+        public = PublicModel.from_bytes(
+            artifacts.open_public(ledger, wanted.public_object, wanted.model_id), architectures
+        )
     weights = weights_from_bytes(body)
     if weights.shape != (public.width, public.classes):
         raise ShapeMismatch("weights", weights.shape, (public.width, public.classes))

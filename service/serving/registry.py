@@ -27,6 +27,7 @@ from ledger.errors import LedgerError
 from ledger.ledger import Ledger
 from ledger.serving import Servable, servable
 from service.serving.model import ServedModel, load
+from unlearning.architectures import BUILT_IN, Architectures
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +63,17 @@ class _Load:
 class Registry:
     """The versions in memory and the leases on them. `current` belongs to the event loop, the rest to one thread."""
 
-    def __init__(self, ledger: Ledger, timing: Timing, *, process_id: str, monotonic_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        timing: Timing,
+        *,
+        process_id: str,
+        monotonic_ns: Callable[[], int],
+        architectures: Architectures = BUILT_IN,
+    ) -> None:
         """`monotonic_ns` must count on while the machine sleeps (CLOCK_BOOTTIME)."""
+        self._architectures = architectures
         self._ledger = ledger
         self._timing = timing
         self._process_id = process_id
@@ -151,7 +161,7 @@ class Registry:
                 return begun.result.result()
             if self._monotonic_ns() - begun.begun_ns < RETRY_LOAD_NS:
                 return None
-        result = self._loader.submit(load, self._ledger, wanted, served)
+        result = self._loader.submit(load, self._ledger, wanted, served, self._architectures)
         result.add_done_callback(lambda done: self._report(wanted, done))
         self._loads[wanted.model_id] = _Load(wanted.number, result, self._monotonic_ns())
         return None

@@ -23,12 +23,13 @@ CORE_ADVICE = "Core records are public and belong to nobody. Leave `subject` out
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a cohort's records look like."""
+    """What a cohort's records look like. missing_allowed: NaN says that a value is missing."""
 
     shape: tuple[int, ...]
     dtype: str
     classes: int
     core: bool
+    missing_allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,12 @@ def _chunks(arrays: Mapping[str, ArrayStream], wanted: Format) -> Iterator[Chunk
         rows = min(at_once, total - first)
         x = arrays["x"].read(rows)
         if x.dtype.kind == "f":
-            broken = ~np.isfinite(x.reshape(rows, -1)).all(axis=1)
+            flat = x.reshape(rows, -1)
+            fine = ~np.isinf(flat) if wanted.missing_allowed else np.isfinite(flat)
+            broken = ~fine.all(axis=1)
             if broken.any():
-                raise _at("x", "x has values that are NaN or infinite", broken, first, "Leave these rows out")
+                what = "infinite" if wanted.missing_allowed else "NaN or infinite"
+                raise _at("x", f"x has values that are {what}", broken, first, "Leave these rows out")
         labels = arrays["y"].read(rows)
         outside = (labels < 0) | (labels >= wanted.classes)
         if outside.any():

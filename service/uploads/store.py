@@ -45,7 +45,11 @@ def receiver(ledger: Ledger, tenant_id: str, cohort_id: str, subject_type: str) 
     hasher.lookup(subject_type, "raw", "any")  # refuses a malformed type before a body is received
     shape, classes = tuple(int(side) for side in cohort.shape), len(cohort.class_names)
     return Receiver(
-        tenant_id, cohort_id, Format(shape, cohort.dtype, classes, cohort.kind == "core"), hasher, subject_type
+        tenant_id,
+        cohort_id,
+        Format(shape, cohort.dtype, classes, cohort.kind == "core", cohort.missing is not None),
+        hasher,
+        subject_type,
     )
 
 
