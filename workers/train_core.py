@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from ledger import artifacts, core_imports, inventory, jobs
 from ledger.sealed import seal
 from ledger.tables import Cohort, CoreImport, Model
+from unlearning.choose_map import AUTO, Candidate, Fit, choose_map
 from unlearning.imported_core import KEEP, ImportedCore
 from unlearning.input_spec import InputOptions
 from unlearning.public_model import PublicModel, fit_public_model
@@ -36,23 +39,27 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     x, y = records.read_cohort(ledger, model.core_cohort_id)
     if len(np.unique(y)) < 2:
         raise NothingToLearn("core")
-    progress = Progress(deps, claim, note="training the core network" if core is None else "reading the core")
-    public = fit_public_model(
-        x,
-        y,
+    fit = partial(
+        fit_public_model,
         class_names=tuple(cohort.class_names),
         architecture=model.architecture,
-        feature_map=model.feature_map,
-        width=model.width,
         alpha=model.alpha,
         capacity=model.capacity,
         epochs=model.epochs,
         seed=model.seed,
-        on_progress=progress,
         architectures=deps.architectures,
         leaky=bool(model.leaky),
         options=input_options(model, cohort, core),
         imported=None if core is None else _imported(deps, model, core),
+    )
+    chosen, facts = _choose_map(deps, claim, model, partial(fit, feature_map="head"), x, y)
+    public = fit(
+        x,
+        y,
+        feature_map=chosen.feature_map,
+        width=chosen.width,
+        bandwidth=chosen.bandwidth,
+        on_progress=Progress(deps, claim, note="training the core network" if core is None else "reading the core"),
     )
     deps.point("train_core.trained")
     sealed = seal(
@@ -62,15 +69,36 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     evaluation = _evaluation_object(deps, claim, model, public)
     deps.point("train_core.written")
     with ledger.database.begin() as tx:
-        jobs.finish(tx, claim)
+        jobs.finish(tx, claim, facts)
         row = tx.session.get_one(Model, model.id, with_for_update=True)
         row.state, row.error = "ingesting", None
-        row.width = public.width
+        row.feature_map, row.width, row.bandwidth = chosen.feature_map, public.width, chosen.bandwidth
         row.public_object, row.public_digest, row.evaluation_object = name, public.digest(), evaluation
         if row.mu is not None:
             row.residual_budget = row.residual_budget or default_residual_budget(public.plan, public.width, row.mu)
         inventory.enliven(tx, [name] + ([evaluation] if evaluation else []))
         jobs.add(tx, claim.tenant_id, jobs.INGEST_MODEL, lock_key=f"public:{model.id}", model_id=model.id)
+
+
+def _choose_map(
+    deps: Deps, claim: jobs.Claim, model: Model, fit: Fit, x: records.Records, y: records.Labels
+) -> tuple[Candidate, dict[str, Any] | None]:
+    """Return the registered map, or the chosen one and every candidate's error, which are as public as the core."""
+    if model.feature_map != AUTO:
+        return Candidate(model.feature_map, model.width, model.bandwidth), None
+    grid = [model.mu] if model.mu is not None else model.mu_grid
+    assert grid is not None
+    choice = choose_map(
+        x,
+        y,
+        fit=fit,
+        alpha=model.alpha,
+        grid=grid,
+        seed=model.seed,
+        on_progress=Progress(deps, claim, note="choosing the feature map"),
+    )
+    tried = [{**asdict(candidate), "error": error} for candidate, error in choice.errors]
+    return choice.chosen, {"chosen": asdict(choice.chosen), "tried": tried}
 
 
 def input_options(model: Model, cohort: Cohort, core: CoreImport | None) -> InputOptions:
