@@ -1,0 +1,122 @@
+"""How does forgetting grow with the number of records, from 10^4 to 10^6?
+
+Run it from the repository's root: `python -m benchmarks.scale --records 10000 1000000`. For each size it starts the
+real embedded server, uploads synthetic integer records (uint8) over HTTP, and waits for the first version. Then it forgets
+one record five times and 1,000 records once, from the accepted request to the certificate. Memory is each process's
+peak. The baseline is an exact rebuild (summing every stored row again) in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from service.demo.running_service import running_service
+
+FEATURES = 64
+CLASSES = [str(c) for c in range(10)]
+PIECE = 100_000
+ONE_BY_ONE = 5
+TOGETHER = 1_000
+
+
+def records(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return x (count, 64) uint8 around one of ten centres, and labels y (count,)."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).integers(60, 196, (len(CLASSES), FEATURES))
+    y = rng.integers(0, len(CLASSES), count)
+    x = np.clip(centres[y] + rng.normal(0, 40, (count, FEATURES)), 0, 255).astype(np.uint8)
+    return x, y
+
+
+def peak_mb(pid: int) -> float:
+    """Return a process's largest resident memory so far, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return the bytes of all files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def measure(count: int, width: int) -> dict[str, float]:
+    """Return one column of the table."""
+    with tempfile.TemporaryDirectory() as name, running_service(Path(name)) as service:
+        client, data = service.client, Path(name) / "data"
+        server = json.loads((data / "server.json").read_text())["process"]
+        worker = int(Path(f"/proc/{server}/task/{server}/children").read_text().split()[0])
+        shape = {"shape": [FEATURES], "dtype": "uint8", "class_names": CLASSES}
+        core = client.create_cohort("core", kind="core", **shape)["id"]
+        user = client.create_cohort("user", kind="user", **shape)["id"]
+        client.upload(core, *records(4_000, 1))
+        made = client.create_model(
+            "model",
+            core_cohort=core,
+            user_cohorts=[user],
+            architecture="mlp",
+            feature_map="nystrom",
+            width=width,
+            epochs=3,
+        )
+        model = made["model"]["id"]
+        client.wait_for_version(model)
+        started = time.perf_counter()
+        for start in range(0, count, PIECE):
+            x, y = records(min(PIECE, count - start), 2 + start)
+            ids = np.array([f"r{start + i}" for i in range(len(y))])
+            client.upload(user, x, y, ids=ids)
+        stored = time.perf_counter() - started
+        while any(job["state"] in ("ready", "running") for job in client.jobs(limit=1000)):
+            time.sleep(0.25)
+        ingested = time.perf_counter() - started
+        size = disk_bytes(data)
+
+        def forget(ids: list[str]) -> float:
+            begun = time.perf_counter()
+            done = client.wait_for_request(client.forget(record_ids=ids)["id"])
+            assert (done["outcome"], done["records"]) == ("erased", len(ids))
+            return time.perf_counter() - begun
+
+        one = [forget([f"r{i * (count // 7)}"]) for i in range(ONE_BY_ONE)]
+        step = count // (TOGETHER + 1)
+        many = forget([f"r{1 + i * step}" for i in range(TOGETHER)])
+        rebuilt = client.wait_for_job(client.rebuild(model)["job"], timeout_s=7200)["result"]
+        assert rebuilt["equal"]
+        assert rebuilt["records"] == count - ONE_BY_ONE - TOGETHER
+        return {
+            "records stored per second": count / stored,
+            "records stored and ingested per second": count / ingested,
+            "bytes on disk per record": size / count,
+            "seconds to forget one record, median": statistics.median(one),
+            f"seconds to forget {TOGETHER} records together": many,
+            "baseline: seconds of an exact rebuild": rebuilt["seconds"],
+            "server's peak memory, MB": peak_mb(server),
+            "worker's peak memory, MB": peak_mb(worker),
+        }
+
+
+def main() -> None:
+    """Print the table, a column for each size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--width", type=int, default=257, help="features of a record, the bias included")
+    options = parser.parse_args()
+    columns = []
+    for count in options.records:
+        columns.append(measure(count, options.width))
+        print(f"measured {count} records", flush=True)
+    print(f"\n| width {options.width:<40} | " + " | ".join(f"{count:>10,}" for count in options.records) + " |")
+    print(f"| {'-' * 46} | " + " | ".join("-" * 10 for _ in columns) + " |")
+    for name in columns[0]:
+        print(f"| {name:<46} | " + " | ".join(f"{column[name]:>10,.2f}" for column in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()
