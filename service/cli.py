@@ -15,6 +15,7 @@ from service.client_errors import ApiProblem, ClientError, ServiceUnreachable
 from service.commands import database, demonstration, forgetting, server
 from service.commands.common import EXIT_CODES, NOT_AS_HOPED, REFUSED, UNREACHABLE, UNUSABLE, USAGE, err
 from service.local_errors import LocalError, NoKey
+from unlearning.errors import ArchitectureRefused
 
 app = typer.Typer(
     name="lacuna",
@@ -36,6 +37,7 @@ app.add_typer(database.key, name="key")
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoKey, USAGE),
     (ValidationError, USAGE),
+    (ArchitectureRefused, USAGE),
     (ServiceUnreachable, UNREACHABLE),
     (ApiProblem, REFUSED),
     (ClientError, NOT_AS_HOPED),

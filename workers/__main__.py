@@ -34,6 +34,7 @@ def clock_us() -> int:
 def build_deps(settings: WorkerSettings) -> Deps:
     """Open everything that jobs need, as the settings say."""
     torch.set_num_threads(settings.threads)
+    architectures = read_allow_list(settings.architectures)
     ledger = open_ledger(settings, clock=clock_us, random=secrets.token_bytes)
     require_current(ledger.database.engine)
     return Deps(
@@ -45,7 +46,7 @@ def build_deps(settings: WorkerSettings) -> Deps:
         slice_us=settings.slice_ms * 1000,
         clock_skew_us=settings.clock_skew_ms * 1000,
         backup_days=settings.backup_days,
-        architectures=read_allow_list(settings.architectures),
+        architectures=architectures,
     )
 
 

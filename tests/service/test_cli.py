@@ -219,3 +219,14 @@ def test_a_taken_port_is_named(lacuna: Lacuna, service: RunningService, tmp_path
 
 def test_the_first_key_may_do_everything(service: RunningService) -> None:
     assert set(service.client.me()["scopes"]) == set(SCOPES)
+
+
+def test_a_list_of_networks_that_cannot_be_read_is_said_in_one_sentence(
+    lacuna: Lacuna, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LACUNA_ARCHITECTURES", "mine=no_such_package_here:network")
+    said = lacuna("server", "--no-worker", "--port", "0")
+    assert said.status == 2
+    assert "'mine'" in said.err
+    assert "LACUNA_ARCHITECTURES" in said.err
+    assert "Traceback" not in said.err
