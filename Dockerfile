@@ -25,7 +25,8 @@ RUN useradd --uid "${UID}" --user-group --no-create-home --home-dir /data --shel
     && install -d -o "${UID}" -g "${UID}" -m 0700 /data
 COPY --from=build /opt/lacuna /opt/lacuna
 # The program writes below /data only, so the rest can be mounted read-only.
-ENV PATH=/opt/lacuna/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LACUNA_DATA_DIR=/data
+ENV PATH=/opt/lacuna/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    OMP_WAIT_POLICY=PASSIVE LACUNA_DATA_DIR=/data
 USER ${UID}
 WORKDIR /data
 VOLUME /data

@@ -23,6 +23,7 @@ REDIS_SERVER = os.environ.get("LACUNA_TEST_REDIS_URL")
 
 # The last bits of a floating-point result depend on the number of threads. Read by torch when a test first imports it.
 os.environ["OMP_NUM_THREADS"] = "2"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # the cores are shared with the processes that the tests start
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,8 +6,12 @@ means that the server is gone and this process must go too.
 
 from __future__ import annotations
 
-import argparse
 import os
+
+# Before torch is imported: threads that wait by spinning take the cores from whoever shares the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
 import secrets
 import signal
 import sys
