@@ -7,10 +7,18 @@ The database holds only random ids, keyed hashes (HMACs) and class indices: no i
 
 from ledger.tables.base import Base
 from ledger.tables.cores import CoreImport
-from ledger.tables.data import Change, Cohort, Record, RecordShard, Subject, SubjectAlias, Upload
+from ledger.tables.data import Change, Cohort, CoreContent, Record, RecordShard, Subject, SubjectAlias, Upload
 from ledger.tables.evidence import Event, Leaf
 from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
-from ledger.tables.requests import Certificate, ForgetRequest, Hold, RequestModel, Suppression, WebhookDelivery
+from ledger.tables.requests import (
+    Certificate,
+    ForgetRequest,
+    HeldRequest,
+    Hold,
+    RequestModel,
+    Suppression,
+    WebhookDelivery,
+)
 from ledger.tables.tenants import ApiKey, IdempotencyEntry, Tenant
 from ledger.tables.work import Job, StoredObject
 
@@ -20,10 +28,12 @@ __all__ = [
     "Certificate",
     "Change",
     "Cohort",
+    "CoreContent",
     "CoreImport",
     "Event",
     "FeatureShard",
     "ForgetRequest",
+    "HeldRequest",
     "Hold",
     "IdempotencyEntry",
     "Job",

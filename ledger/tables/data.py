@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     ForeignKey,
     Index,
@@ -57,6 +58,8 @@ class Upload(Base):
     records: Mapped[int] = mapped_column(BigInteger, default=0)
     stored_seq: Mapped[int | None] = mapped_column(BigInteger)
     added_seq: Mapped[int | None] = mapped_column(BigInteger)
+    corrects: Mapped[bool | None] = mapped_column(Boolean)  # its records replace stored ones; None says no
+    request_id: Mapped[str | None] = mapped_column(ForeignKey("forget_requests.id"))  # that removes what it replaces
     lease_until: Mapped[int] = mapped_column(Micros)
     created_at: Mapped[int] = mapped_column(Micros)
 
@@ -118,8 +121,18 @@ class Record(Base):
     shard_id: Mapped[str] = mapped_column(ForeignKey("record_shards.id"))
     record_key: Mapped[bytes] = mapped_column(LargeBinary(32))
     class_index: Mapped[int] = mapped_column(Integer)
+    content_key: Mapped[bytes | None] = mapped_column(LargeBinary(32))  # HMAC of the bytes; None before 0004
     removed_seq: Mapped[int | None] = mapped_column(BigInteger)
     request_id: Mapped[str | None] = mapped_column(ForeignKey("forget_requests.id"))
+
+
+class CoreContent(Base):
+    """That a core cohort holds a record of this content: the HMAC of its bytes under the tenant's key."""
+
+    __tablename__ = "core_contents"
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    content_key: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"), primary_key=True)
 
 
 class Change(Base):

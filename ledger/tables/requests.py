@@ -20,10 +20,14 @@ class ForgetRequest(Base):
     state: Mapped[str] = mapped_column(String(16))
     outcome: Mapped[str | None] = mapped_column(String(16))
     selector_kind: Mapped[str] = mapped_column(String(16))
-    selector: Mapped[dict[str, Any] | None]  # keyed hashes only; erased on completion
+    selector: Mapped[dict[str, Any] | None]  # keyed hashes only; erased on completion, unless a hold kept some back
     high_water: Mapped[int] = mapped_column(BigInteger)
     seq: Mapped[int | None] = mapped_column(BigInteger)
     records: Mapped[int | None] = mapped_column(BigInteger)
+    held: Mapped[int | None] = mapped_column(BigInteger)  # records that a hold kept back
+    in_core: Mapped[int | None] = mapped_column(BigInteger)  # records whose content stands in a core cohort too
+    follows: Mapped[str | None] = mapped_column(Id)  # the request that a hold stopped and that this one takes up again
+    followed_by: Mapped[str | None] = mapped_column(Id)
     waits_for: Mapped[list[Any]]  # earlier requests that hold some of the same records
     regulation: Mapped[str] = mapped_column(String(16))
     received_at: Mapped[int] = mapped_column(Micros)
@@ -55,21 +59,36 @@ class Suppression(Base):
     type: Mapped[str] = mapped_column(String(64), primary_key=True)
     format: Mapped[str] = mapped_column(String(16), primary_key=True)
     hmac: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    person: Mapped[str | None] = mapped_column(Id)  # random; the same in all forms of one identifier
     request_id: Mapped[str] = mapped_column(ForeignKey("forget_requests.id"))
     created_at: Mapped[int] = mapped_column(Micros)
     withdrawn_at: Mapped[int | None] = mapped_column(Micros)
 
 
 class Hold(Base):
-    """A legal duty to keep a subject's records for a while."""
+    """A legal duty to keep a subject's records for a while. The row is deleted when the hold is released.
+
+    The subject is known by one form of its identifier, so that a hold can be placed before the first record arrives.
+    """
 
     __tablename__ = "holds"
+    __table_args__ = (Index(None, "tenant_id", "type", "format", "hmac"),)
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
-    subject_id: Mapped[str] = mapped_column(ForeignKey("subjects.id"))
-    reason: Mapped[str] = mapped_column(Text)
+    type: Mapped[str] = mapped_column(String(64))
+    format: Mapped[str] = mapped_column(String(16))
+    hmac: Mapped[bytes] = mapped_column(LargeBinary(32))
+    reason: Mapped[bytes] = mapped_column(LargeBinary)  # an operator's words, sealed
     created_at: Mapped[int] = mapped_column(Micros)
-    released_at: Mapped[int | None] = mapped_column(Micros)
+
+
+class HeldRequest(Base):
+    """A completed request of which a hold kept records back; it is filed again when the hold is released."""
+
+    __tablename__ = "held_requests"
+    __table_args__ = (Index(None, "request_id"),)
+    hold_id: Mapped[str] = mapped_column(ForeignKey("holds.id"), primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("forget_requests.id"), primary_key=True)
 
 
 class Certificate(Base):
