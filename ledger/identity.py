@@ -72,8 +72,11 @@ class AliasHasher:
 
     def _hmac(self, *parts: str) -> bytes:
         """HMAC-SHA256 of the parts, each behind its length in 4 bytes, so no two lists of parts give one message."""
-        encoded = (part.encode() for part in parts)
-        return hmac.digest(self._key, b"".join(len(part).to_bytes(4, "big") + part for part in encoded), "sha256")
+        message = bytearray()
+        for part in parts:
+            encoded = part.encode()
+            message += len(encoded).to_bytes(4, "big") + encoded
+        return hmac.digest(self._key, message, "sha256")
 
 
 def normalise(type: str, value: str) -> str:
@@ -90,6 +93,8 @@ def normalise(type: str, value: str) -> str:
 
 def _cleaned(value: str) -> str:
     _checked_size(value)  # before any work that grows with the length
+    if value.isascii() and value.isprintable() and (plain := value.strip(" ")):
+        return plain  # what nearly all identifiers are: the rest would not change it
     text = unicodedata.normalize("NFC", value.strip())
     if not text:
         raise InvalidIdentifier("identifier", "it is empty")

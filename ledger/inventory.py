@@ -6,15 +6,18 @@ first refers to it, and `doomed` in the one that last did. So whatever a crash l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, LedgerError, ObjectMissing, StoreFailed, UploadClosed
-from ledger.objects import ObjectStore
+from ledger.objects import ObjectStore, Written
 from ledger.tables import Job, StoredObject, Upload
 
+WRITERS = 8
+"""Objects of one writer that are written at the same time."""
 _UNTIL = "until"
 
 
@@ -23,41 +26,69 @@ def until(micros: int) -> str:
     return f"{_UNTIL}:{micros}"
 
 
-def book(database: Database, tenant_id: str, kind: str, owner: str) -> str:
-    """Book a new object for `owner`, who will write it, and return its random name."""
+def book(database: Database, tenant_id: str, kind: str, owner: str, *, count: int) -> list[str]:
+    """Book new objects for `owner`, who will write them, and return their random names."""
     with database.begin() as tx:
-        name = tx.new_id()
-        tx.session.add(
-            StoredObject(
-                name=name, tenant_id=tenant_id, kind=kind, state="pending", owner=owner, size=0, created_at=tx.now
-            )
-        )
-    return name
+        names = [tx.new_id() for _ in range(count)]
+        row = {"tenant_id": tenant_id, "kind": kind, "state": "pending", "owner": owner, "size": 0}
+        if names:
+            tx.session.execute(insert(StoredObject), [{**row, "name": name, "created_at": tx.now} for name in names])
+    return names
 
 
-def write_booked(database: Database, store: ObjectStore, name: str, owner: str, parts: Iterable[bytes]) -> None:
-    """Write an object that was booked, and note its size and digest.
+def write_booked(database: Database, store: ObjectStore, owner: str, blobs: Mapping[str, Iterable[bytes]]) -> None:
+    """Write objects that were booked (name to parts), and note their sizes and digests.
 
-    Raises what the store raises; the row then stays `pending` and the object, if any, is swept later. Raises LeaseLost
-    or UploadClosed when the owner was given up meanwhile: nobody would look for the object any more, so it is deleted.
+    Raises what the store raises; the rows then stay `pending` and what was written is swept later. Raises LeaseLost
+    or UploadClosed when the owner was given up meanwhile: nobody would look for those objects any more, so they are
+    deleted.
     """
-    written = store.write(name, parts)
+    written = _write_all(store, blobs)
     with database.begin() as tx:
-        row = tx.session.get(StoredObject, name, with_for_update=True)
-        if row is not None and row.state == "pending":
-            row.size, row.sha256 = written.size, written.sha256
-            return
-    store.delete(name)
-    raise _given_up(owner)
+        lost = note_written(tx, written)
+    for name in lost:
+        store.delete(name)
+    if lost:
+        raise _given_up(owner)
+
+
+def _write_all(store: ObjectStore, blobs: Mapping[str, Iterable[bytes]]) -> dict[str, Written]:
+    """Write objects side by side: each waits several times for the disk, which serves many waiting writers at once."""
+    if len(blobs) == 1:
+        return {name: store.write(name, parts) for name, parts in blobs.items()}
+    with ThreadPoolExecutor(WRITERS) as pool:
+        return dict(zip(blobs, pool.map(store.write, blobs.keys(), blobs.values()), strict=True))
+
+
+def note_written(tx: Transaction, written: Mapping[str, Written]) -> list[str]:
+    """Note the sizes and digests of booked objects that were written; return those that were given up meanwhile."""
+    kept: set[str] = set()
+    names = list(written)
+    for start in range(0, len(names), 500):
+        part = select(StoredObject).where(StoredObject.name.in_(names[start : start + 500])).with_for_update()
+        for row in tx.session.execute(part.execution_options(populate_existing=True)).scalars():
+            if row.state == "pending":
+                row.size, row.sha256 = written[row.name].size, written[row.name].sha256
+                kept.add(row.name)
+    return [name for name in names if name not in kept]
 
 
 def write_pending(
     database: Database, store: ObjectStore, tenant_id: str, kind: str, owner: str, parts: Iterable[bytes]
 ) -> str:
     """Book an object, write it, and return its name. Raises what `write_booked` raises."""
-    name = book(database, tenant_id, kind, owner)
-    write_booked(database, store, name, owner, parts)
+    (name,) = book(database, tenant_id, kind, owner, count=1)
+    write_booked(database, store, owner, {name: parts})
     return name
+
+
+def write_pending_each(
+    database: Database, store: ObjectStore, tenant_id: str, kind: str, owner: str, blobs: Sequence[bytes]
+) -> list[str]:
+    """Book and write several objects in two transactions; return their names. Raises what `write_booked` raises."""
+    names = book(database, tenant_id, kind, owner, count=len(blobs))
+    write_booked(database, store, owner, {name: [blob] for name, blob in zip(names, blobs, strict=True)})
+    return names
 
 
 def _given_up(owner: str) -> LedgerError:

@@ -67,36 +67,31 @@ def store_chunk(
         upload = _receiving(tx, upload_id)
         aliases = {r.subject: hasher.aliases(subject_type, r.subject) for r in records if r.subject is not None}
         _refuse_suppressed(tx, upload.tenant_id, records, aliases)
-    ids = [int.from_bytes(ledger.database.random(8), "big") >> 1 for _ in records]
-    shards = []
-    for start in range(0, len(records), ledger.shard_records):
-        part = range(start, min(start + ledger.shard_records, len(records)))
-        blob = encode_shard(
-            [(ids[i], records[i].payload) for i in part],
-            ring=ledger.ring,
-            context=record_context(upload.cohort_id),
-            random=ledger.database.random,
-        )
-        name = inventory.write_pending(
-            ledger.database, ledger.objects, upload.tenant_id, "records", f"upload:{upload_id}", [blob]
-        )
-        shards.append((name, part))
+    random = ledger.database.random
+    ids = [int.from_bytes(random(8), "big") >> 1 for _ in records]
+    parts = [
+        range(start, min(start + ledger.shard_records, len(records)))
+        for start in range(0, len(records), ledger.shard_records)
+    ]
+    context = record_context(upload.cohort_id)
+    blobs = [
+        encode_shard([(ids[i], records[i].payload) for i in part], ring=ledger.ring, context=context, random=random)
+        for part in parts
+    ]
+    names = inventory.write_pending_each(
+        ledger.database, ledger.objects, upload.tenant_id, "records", f"upload:{upload_id}", blobs
+    )
     with ledger.database.begin() as tx:
         upload = _receiving(tx, upload_id, lock=True)
         subjects = _find_or_make_subjects(tx, upload.tenant_id, aliases)
-        for name, part in shards:
-            shard = RecordShard(
-                id=tx.new_id(),
-                tenant_id=upload.tenant_id,
-                cohort_id=upload.cohort_id,
-                upload_id=upload_id,
-                object_name=name,
-            )
-            tx.session.add(shard)
-            tx.session.flush()
-            tx.session.execute(
-                insert(Record), [_row(tx, hasher, upload, shard.id, subjects, ids[i], records[i]) for i in part]
-            )
+        shards = [_shard(tx, upload, name) for name in names]
+        tx.session.execute(insert(RecordShard), shards)
+        rows = [
+            _row(tx, hasher, upload, shard["id"], subjects, ids[i], records[i])
+            for shard, part in zip(shards, parts, strict=True)
+            for i in part
+        ]
+        tx.session.execute(insert(Record), rows)
         upload.records += len(records)
         upload.lease_until = tx.now + LEASE_US
 
@@ -220,18 +215,31 @@ def _find_or_make_subjects(tx: Transaction, tenant_id: str, aliases: dict[str, l
             SubjectAlias.tenant_id == tenant_id, SubjectAlias.hmac.in_(hmacs[start : start + 500])
         )
         known |= {row.hmac: row.subject_id for row in tx.session.execute(query)}
+    new_subjects: list[dict[str, object]] = []
+    new_aliases: list[dict[str, object]] = []
     for subject, forms in aliases.items():
         if raw[subject] in known:
             continue
         subject_id = known[raw[subject]] = tx.new_id()
-        tx.session.add(Subject(id=subject_id, tenant_id=tenant_id, created_at=tx.now))
-        tx.session.flush()
-        tx.session.add_all(
-            SubjectAlias(tenant_id=tenant_id, type=a.type, format=a.format, hmac=a.hmac, subject_id=subject_id)
+        new_subjects.append({"id": subject_id, "tenant_id": tenant_id, "created_at": tx.now})
+        new_aliases += [
+            {"tenant_id": tenant_id, "type": a.type, "format": a.format, "hmac": a.hmac, "subject_id": subject_id}
             for a in forms
-        )
-    tx.session.flush()
+        ]
+    if new_subjects:
+        tx.session.execute(insert(Subject), new_subjects)
+        tx.session.execute(insert(SubjectAlias), new_aliases)
     return {subject: known[hmac] for subject, hmac in raw.items()}
+
+
+def _shard(tx: Transaction, upload: Upload, object_name: str) -> dict[str, str]:
+    return {
+        "id": tx.new_id(),
+        "tenant_id": upload.tenant_id,
+        "cohort_id": upload.cohort_id,
+        "upload_id": upload.id,
+        "object_name": object_name,
+    }
 
 
 def _row(

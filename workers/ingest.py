@@ -75,7 +75,7 @@ def _extract_shard(deps: Deps, claim: jobs.Claim, model_id: str, public: PublicM
     hold features of a forgotten record, and waits for it.
     """
     ledger = deps.ledger
-    name = inventory.book(ledger.database, claim.tenant_id, "features", claim.owner)
+    (name,) = inventory.book(ledger.database, claim.tenant_id, "features", claim.owner, count=1)
     found = _read(deps, shard)
     if found is not None:
         ids, x, labels = found
@@ -85,7 +85,7 @@ def _extract_shard(deps: Deps, claim: jobs.Claim, model_id: str, public: PublicM
             context=feature_context(model_id),
             random=ledger.database.random,
         )
-        inventory.write_booked(ledger.database, ledger.objects, name, claim.owner, [blob])
+        inventory.write_booked(ledger.database, ledger.objects, claim.owner, {name: [blob]})
         deps.point("ingest.written")
     with ledger.database.begin() as tx:
         if found is None or not features.add_shard(tx, claim, model_id, shard, name):

@@ -14,7 +14,7 @@ from service.refusals import UploadRefused
 from service.uploads.archive import open_archive
 from service.uploads.npy import ArrayStream, open_array
 
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 8192
 CHUNK_BYTES = 8 * 2**20
 LONGEST_TEXT = 1024  # characters
 LARGEST_CODE_POINT = 0x10FFFF
