@@ -65,7 +65,8 @@ def store_chunk(
     """Store up to a few thousand records. Raises UploadClosed, SubjectSuppressed, InvalidIdentifier, StoreFailed."""
     with ledger.database.read() as tx:
         upload = _receiving(tx, upload_id)
-        aliases = {r.subject: hasher.aliases(subject_type, r.subject) for r in records if r.subject is not None}
+        named = dict.fromkeys(r.subject for r in records if r.subject is not None)
+        aliases = {subject: hasher.aliases(subject_type, subject) for subject in named}
         _refuse_suppressed(tx, upload.tenant_id, records, aliases)
     random = ledger.database.random
     ids = [int.from_bytes(random(8), "big") >> 1 for _ in records]
