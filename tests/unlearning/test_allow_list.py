@@ -133,6 +133,29 @@ def test_a_module_without_logits_is_refused_before_any_work(factory: object, why
         build(factory)
 
 
+class Hidden(nn.Module):
+    """Multiplies by something random that is no part of the state dict, or draws at every use."""
+
+    def __init__(self, classes: int, how: str) -> None:
+        super().__init__()
+        self.head = nn.Linear(192, classes)
+        self.how = how
+        self.factor = torch.rand(192)
+        self.register_buffer("other", torch.rand(192) if how == "buffer" else torch.ones(192), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        used = {"attribute": self.factor, "buffer": self.other, "use": torch.rand(192), "none": torch.ones(192)}
+        logits: Tensor = self.head(x.flatten(1) * used[self.how] * self.other)
+        return logits
+
+
+@pytest.mark.parametrize("how", ["attribute", "buffer", "use"])
+def test_a_network_that_is_more_than_its_state_dict_is_refused(how: str) -> None:
+    with pytest.raises(ArchitectureRefused, match="state dict"):
+        build(lambda _, classes: Hidden(classes, how))
+    build(lambda _, classes: Hidden(classes, "none"))
+
+
 def test_leaky_replaces_modules_and_keeps_names() -> None:
     network, leaky = build(plain).eval(), build(plain, leaky=True).eval()
     assert network.named.state_dict().keys() == leaky.named.state_dict().keys()

@@ -141,6 +141,17 @@ def wrap(
     Raises ArchitectureRefused: it makes no module, or one that cannot be used.
     """
     seed = int(torch.randint(2**62, (), generator=generator))
+    wrapped, twin = (
+        WrappedNetwork(name, make(name, factory, input_shape, classes, seed + i, leaky), input_shape, classes)
+        for i in (0, 1)
+    )
+    check_state_is_all(name, wrapped, twin, torch.randn(TRIAL_RECORDS, *input_shape, generator=generator))
+    wrapped.train()
+    return wrapped
+
+
+def make(name: str, factory: Factory, input_shape: tuple[int, ...], classes: int, seed: int, leaky: bool) -> nn.Module:
+    """Return what the factory makes when the global random state is `seed`. Raises ArchitectureRefused."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
@@ -153,9 +164,20 @@ def wrap(
         raise ArchitectureRefused(name, f"its factory made a {type(module).__name__}, not a torch.nn.Module")
     if leaky:
         make_leaky(name, module)
-    wrapped = WrappedNetwork(name, module, input_shape, classes)
-    wrapped.train()
-    return wrapped
+    return module
+
+
+def check_state_is_all(name: str, network: WrappedNetwork, twin: WrappedNetwork, x: Tensor) -> None:
+    """See that a network is its state dict: only that is stored, and predictions must agree with ingestion.
+
+    Raises ArchitectureRefused: two networks drawn from different seeds differ although their state dicts are equal.
+    """
+    twin.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        seen, again = network.eval().activations(x), twin.eval().activations(x)
+    pairs = zip((*seen.pooled, seen.logits), (*again.pooled, again.logits), strict=True)
+    if not all(torch.equal(left, right) for left, right in pairs):
+        raise ArchitectureRefused(name, "something that it draws is not in its state dict, or it draws when it is used")
 
 
 def make_leaky(name: str, module: nn.Module) -> None:
