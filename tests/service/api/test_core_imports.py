@@ -297,10 +297,10 @@ def test_heads_that_do_not_fit_are_refused(site: Site) -> None:
         assert (refused.status_code, refused.json()["type"]) == (422, "/problems/plan-refused")
 
 
-def test_the_file_is_sealed_and_read_back_whole(site: Site) -> None:
+def test_the_file_is_sealed_and_read_back_whole(any_site: Site) -> None:
     data = mlp()
-    core_id = send(site, data).json()["id"]
-    ledger = site.world.ledger
+    core_id = send(any_site, data).json()["id"]
+    ledger = any_site.world.ledger
     with ledger.database.read() as tx:
         row = tx.session.get_one(CoreImport, core_id)
         assert tx.session.get_one(StoredObject, row.object_name).state == "live"
@@ -322,9 +322,9 @@ def test_a_core_whose_writer_died_is_swept_in_time(site: Site) -> None:
         assert [tx.session.get_one(StoredObject, name).state for name in names] == ["doomed", "pending"]
 
 
-def test_a_model_keeps_its_import_in_the_ledger(site: Site) -> None:
-    core = send(site, mlp()).json()
-    model_id = register(site, core_import=core["id"]).json()["model"]["id"]
-    with site.world.ledger.database.read() as tx:
+def test_a_model_keeps_its_import_in_the_ledger(any_site: Site) -> None:
+    core = send(any_site, mlp()).json()
+    model_id = register(any_site, core_import=core["id"]).json()["model"]["id"]
+    with any_site.world.ledger.database.read() as tx:
         model = tx.session.get_one(Model, model_id)
         assert (model.core_import_id, model.core_head, model.architecture) == (core["id"], "keep", "mlp")
