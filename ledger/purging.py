@@ -137,6 +137,8 @@ def complete(
     jobs.check_fence(tx, claim)
     request.state, request.outcome, request.completed_at = "completed", "erased", tx.now
     request.selector, request.error, request.evidence = None, None, evidence
+    for model_id in tx.session.execute(select(RequestModel.model_id).where(RequestModel.request_id == request.id)):
+        jobs.drop_measured(tx, model_id[0])
     tx.session.add(
         Certificate(request_id=request.id, tenant_id=request.tenant_id, envelope=envelope, created_at=tx.now)
     )
