@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from unlearning.choose_map import (
-    BANDWIDTHS,
     FOLDS,
     Candidate,
     MapChoice,
@@ -48,15 +47,15 @@ def test_where_only_a_kernel_can_tell_the_classes_apart_a_kernel_is_chosen() -> 
 def test_the_same_seed_chooses_the_same_and_among_equals_the_narrowest_wins() -> None:
     x, y = rings(120)
     assert choose(x, y) == choose(x, y)
-    # Only constant features are left, so that every map predicts the same.
+    # With such a ridge no map predicts anything.
     flat = choose(x, y, grid=(1e12,))
     errors = [error for _, error in flat.errors]
     assert max(errors) < min(errors) * 1.01
     widths = {c: c.width for c, _ in flat.errors if c.width is not None}
-    assert flat.chosen == Candidate("nystrom", min(widths.values()), BANDWIDTHS[0])
+    assert flat.chosen.width == min(widths.values())
 
 
-def test_the_half_that_is_cross_validated_is_unseen_by_network_and_maps() -> None:
+def test_each_half_trains_a_network_once() -> None:
     x, y = rings(101)
     given: list[np.ndarray] = []
 
@@ -64,16 +63,20 @@ def test_the_half_that_is_cross_validated_is_unseen_by_network_and_maps() -> Non
         given.append(x_half)
         return FIT(x_half, y_half, epochs=1)
 
-    choice = choose(x, y, fit=fit)
-    (own,) = given
-    assert len(own) == 51
-    # Other records in the other half, same half for the network: other errors, from the same network and landmarks.
-    moved = x.copy()
-    kept = {row.tobytes() for row in own}
-    others = [i for i in range(101) if x[i].tobytes() not in kept]
-    moved[others] *= 1.5
-    assert dict(choose(moved, y, fit=fit).errors) != dict(choice.errors)
-    assert np.array_equal(given[0], given[1])
+    choose(x, y, fit=fit)
+    assert [len(half) for half in given] == [51, 50]
+    assert sorted(row.tobytes() for half in given for row in half) == sorted(row.tobytes() for row in x)
+
+
+def test_what_a_network_knows_by_heart_does_not_count() -> None:
+    """Labels drawn by lot cannot be predicted: the mean square of the targets around their mean is 2 (alpha / 2)^2."""
+    generator = np.random.default_rng(2)
+    x, y = generator.normal(size=(200, 40)).astype(np.float32), generator.integers(0, 2, 200)
+    model = FIT(x, y, epochs=60)
+    by_heart = model.plan.core_values(model.extract(x, y).core_output).argmax(1) == y
+    assert by_heart.mean() > 0.95
+    # The mean over 200 records of such an error stays within a tenth of its expectation.
+    assert min(error for _, error in choose(x, y, fit=partial(FIT, epochs=60)).errors) > 0.9 * 12.5
 
 
 def test_halves_share_every_class_evenly_and_no_record() -> None:
