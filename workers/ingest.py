@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from sqlalchemy import func, select
 
@@ -16,6 +18,10 @@ from unlearning.rows import pack
 from workers import models, records
 from workers.deps import Deps
 from workers.progress import Progress
+
+SHARDS_TOGETHER = 32
+TOGETHER_US = 1_000_000
+"""Shards whose features are committed together, and how long they may be gathered."""
 
 
 def run_model(deps: Deps, claim: jobs.Claim) -> None:
@@ -60,24 +66,37 @@ def _extract(deps: Deps, claim: jobs.Claim, model_id: str, todo: list[RecordShar
     public = models.load_public(deps, model_id)
     progress = Progress(deps, claim, note="extracting features")
     end = deps.clock_us() + deps.slice_us
-    for position, shard in enumerate(todo):
+    at = 0
+    while at < len(todo):
         if deps.clock_us() > end:
             return False
-        _extract_shard(deps, claim, model_id, public, shard)
-        progress(1 - (len(todo) - position - 1) / max(total, 1))
+        at += _extract_group(deps, claim, model_id, public, todo[at : at + SHARDS_TOGETHER])
+        progress(1 - (len(todo) - at) / max(total, 1))
     return True
 
 
-def _extract_shard(deps: Deps, claim: jobs.Claim, model_id: str, public: PublicModel, shard: RecordShard) -> None:
-    """Make one shard's features, unless a purge replaced it meanwhile: then the next slice makes them anew.
+def _extract_group(
+    deps: Deps, claim: jobs.Claim, model_id: str, public: PublicModel, shards: Sequence[RecordShard]
+) -> int:
+    """Make the features of the first of these shards, as many as fit into a moment; return how many.
 
-    The object is booked before the shard is read. So a purge that has replaced the shard sees every object that may
-    hold features of a forgotten record, and waits for it.
+    Shards that a purge replaces meanwhile get none: the next slice makes them anew. The objects are booked before the
+    shards are read. So a purge that has replaced a shard sees every object that may hold features of a forgotten
+    record, and waits for it; a moment keeps that wait short.
     """
     ledger = deps.ledger
-    (name,) = inventory.book(ledger.database, claim.tenant_id, "features", claim.owner, count=1)
-    found = _read(deps, shard)
-    if found is not None:
+    names = inventory.book(ledger.database, claim.tenant_id, "features", claim.owner, count=len(shards))
+    blobs: dict[str, list[bytes]] = {}
+    made: list[tuple[RecordShard, str]] = []
+    done = 0
+    end = deps.clock_us() + TOGETHER_US
+    for shard, name in zip(shards, names, strict=True):
+        if done and deps.clock_us() > end:
+            break
+        done += 1
+        found = _read(deps, shard)
+        if found is None:
+            continue
         ids, x, labels = found
         blob = encode_shard(
             list(zip(ids, pack(public.extract(x, labels)), strict=True)),
@@ -85,11 +104,14 @@ def _extract_shard(deps: Deps, claim: jobs.Claim, model_id: str, public: PublicM
             context=feature_context(model_id),
             random=ledger.database.random,
         )
-        inventory.write_booked(ledger.database, ledger.objects, claim.owner, {name: [blob]})
-        deps.point("ingest.written")
+        blobs[name] = [blob]
+        made.append((shard, name))
+    inventory.write_booked(ledger.database, ledger.objects, claim.owner, blobs)
+    deps.point("ingest.written")
     with ledger.database.begin() as tx:
-        if found is None or not features.add_shard(tx, claim, model_id, shard, name):
-            inventory.doom(tx, [name])
+        kept = {name for shard, name in made if features.add_shard(tx, claim, model_id, shard, name)}
+        inventory.doom(tx, [name for name in names if name not in kept])
+    return done
 
 
 def _read(deps: Deps, shard: RecordShard) -> tuple[list[int], records.Records, records.Labels] | None:
