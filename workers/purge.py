@@ -21,6 +21,7 @@ from workers.errors import CheckFailed, StillServed, StillWritten
 
 WAIT_US = 20_000_000  # how long one run waits for API processes and readers before it steps aside
 POLL_S = 0.005
+SHARDS_AT_ONCE = 64  # rewritten together; what they hold is in memory at once
 
 
 def run(deps: Deps, claim: jobs.Claim) -> None:
@@ -118,32 +119,47 @@ def _rewrite_shards(deps: Deps, claim: jobs.Claim, request_ids: list[str]) -> li
             todo = purging.shards(tx, request_ids)
         if not todo:
             return rewritten
-        for shard in todo:
-            rewritten += _rewrite(deps, claim, shard)
+        for start in range(0, len(todo), SHARDS_AT_ONCE):
+            rewritten += _rewrite(deps, claim, todo[start : start + SHARDS_AT_ONCE])
 
 
-def _rewrite(deps: Deps, claim: jobs.Claim, shard: DoomedShard) -> list[Rewritten]:
-    record_object = _without(deps, claim, "records", shard.object_name, record_context(shard.cohort_id), shard)
-    features = {
-        model_id: _without(deps, claim, "features", name, feature_context(model_id), shard)
-        for model_id, name in shard.features.items()
-    }
+def _rewrite(deps: Deps, claim: jobs.Claim, shards: list[DoomedShard]) -> list[Rewritten]:
+    """Rewrite some shards: all their objects are written side by side, then all are put in place in one transaction."""
+    objects = [(kind, name, context, shard) for shard in shards for kind, name, context in _objects(shard)]
+    rests = {name: _without(deps, name, context, shard) for _, name, context, shard in objects}
+    successors: dict[str, str | None] = dict.fromkeys(rests)
+    for kind in ("records", "features"):
+        old = [name for its_kind, name, _, _ in objects if its_kind == kind and rests[name] is not None]
+        blobs = [rest for name in old if (rest := rests[name]) is not None]
+        ledger = deps.ledger
+        new = inventory.write_pending_each(ledger.database, ledger.objects, claim.tenant_id, kind, claim.owner, blobs)
+        successors |= dict(zip(old, new, strict=True))
     deps.point("purge.shard_written")
-    written = [name for name in (record_object, *features.values()) if name is not None]
+    replaced = []
     with deps.ledger.database.begin() as tx:
-        if not purging.replace(tx, claim, shard, record_object, features):
-            inventory.doom(tx, written)
-            return []
+        for shard in shards:
+            features = {model_id: successors[name] for model_id, name in shard.features.items()}
+            if purging.replace(tx, claim, shard, successors[shard.object_name], features):
+                replaced.append(shard)
+            else:
+                inventory.doom(tx, [successors[shard.object_name], *features.values()])
     deps.point("purge.shard_replaced")
-    contexts = {record_object: record_context(shard.cohort_id)}
-    contexts |= {name: feature_context(model_id) for model_id, name in features.items()}
-    return [
-        Rewritten(
-            gone=(shard.object_name, *shard.features.values()),
-            contexts={name: context for name, context in contexts.items() if name is not None},
-            record_ids=frozenset(shard.record_ids),
-        )
-    ]
+    return [_to_read_back(shard, successors) for shard in replaced]
+
+
+def _objects(shard: DoomedShard) -> list[tuple[str, str, bytes]]:
+    """Return kind, name and encryption context of each object that holds records of the shard."""
+    features = [("features", name, feature_context(model_id)) for model_id, name in shard.features.items()]
+    return [("records", shard.object_name, record_context(shard.cohort_id)), *features]
+
+
+def _to_read_back(shard: DoomedShard, successors: Mapping[str, str | None]) -> Rewritten:
+    contexts = {successors[name]: context for _, name, context in _objects(shard)}
+    return Rewritten(
+        gone=(shard.object_name, *shard.features.values()),
+        contexts={name: context for name, context in contexts.items() if name is not None},
+        record_ids=frozenset(shard.record_ids),
+    )
 
 
 def _wait_for_writers(deps: Deps, tenant_id: str) -> list[str]:
@@ -167,13 +183,10 @@ def _wait_for_writers(deps: Deps, tenant_id: str) -> list[str]:
     return []
 
 
-def _without(deps: Deps, claim: jobs.Claim, kind: str, name: str, context: bytes, shard: DoomedShard) -> str | None:
-    ledger = deps.ledger
-    reader = ShardReader(ledger.objects, name, ring=ledger.ring, context=context)
-    rest = without(reader, set(shard.record_ids) & set(reader.ids()))
-    if rest is None:
-        return None
-    return inventory.write_pending(ledger.database, ledger.objects, claim.tenant_id, kind, claim.owner, [rest])
+def _without(deps: Deps, name: str, context: bytes, shard: DoomedShard) -> bytes | None:
+    """Return an object's bytes without the forgotten records, None when nothing is left."""
+    reader = ShardReader(deps.ledger.objects, name, ring=deps.ledger.ring, context=context)
+    return without(reader, set(shard.record_ids) & set(reader.ids()))
 
 
 def _verify_gone(deps: Deps, request_ids: list[str], rewritten: list[Rewritten], doomed: list[str]) -> None:

@@ -7,18 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, person
 
 from ledger import certificates, events, inventory
-from ledger.tables import Certificate, Event
+from ledger.tables import Certificate, Event, Job
 from workers.deps import Deps
 from workers.loop import sweep
 from workers.runner import run_next
 
 PEOPLE = [person(f"person-{i}") for i in range(6)]
-LEASE_US = 40_000
 FLOWS = Path(__file__).parents[2] / "docs" / "flows.md"
 
 
@@ -47,7 +46,7 @@ def dying(world: World, at: str) -> Deps:
         if name == at:
             raise Died
 
-    return make_deps(world.ledger, point=point, lease_us=LEASE_US)
+    return make_deps(world.ledger, point=point)
 
 
 def run_until_death(world: World, at: str) -> bool:
@@ -55,8 +54,15 @@ def run_until_death(world: World, at: str) -> bool:
     try:
         world.work(deps=dying(world, at))
     except Died:
+        leases_run_out(world)
         return True
     return False
+
+
+def leases_run_out(world: World) -> None:
+    """Time passes: whoever holds a job and does not say so any more has lost it."""
+    with world.ledger.database.begin() as tx:
+        tx.session.execute(update(Job).where(Job.state == "running").values(lease_until=0))
 
 
 def finish(world: World, request_id: str) -> None:
@@ -134,7 +140,8 @@ def test_a_worker_that_wakes_up_after_its_lease_publishes_nothing(new_world: New
 
     def sleep_through(name: str) -> None:
         if name == "advance.checked":
-            wait_until(lambda: other_worker_finished(), 10, "the other worker")
+            leases_run_out(world)
+            wait_until(other_worker_finished, 10, "the other worker")
 
     def other_worker_finished() -> bool:
         run_next(make_deps(world.ledger, worker="other"))
@@ -143,7 +150,7 @@ def test_a_worker_that_wakes_up_after_its_lease_publishes_nothing(new_world: New
             numbers.append(world.active().number)
         return done
 
-    sleeper = make_deps(world.ledger, worker="sleeper", point=sleep_through, lease_us=LEASE_US)
+    sleeper = make_deps(world.ledger, worker="sleeper", point=sleep_through)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.runner.heartbeat", no_heartbeat)
         run_next(sleeper)
