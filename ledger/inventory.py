@@ -149,8 +149,8 @@ def delete_doomed(database: Database, store: ObjectStore, tenant_id: str) -> int
     with database.read() as tx:
         query = select(StoredObject.name).where(StoredObject.tenant_id == tenant_id, StoredObject.state == "doomed")
         names = list(tx.session.execute(query).scalars())
-    for name in names:
-        store.delete(name)
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(store.delete, names))  # list: so that what one of them raises is raised here
     gone = [name for name in names if not store.exists(name)]
     for start in range(0, len(gone), 500):
         with database.begin() as tx:
