@@ -148,7 +148,7 @@ def refused(world: World, statement: str, table: str) -> None:
     def rows() -> list[object]:
         with world.ledger.database.read() as tx:
             kind = Event if table == "events" else Leaf
-            return [list(row) for row in tx.session.execute(kind.__table__.select())]  # type: ignore[attr-defined]  # a table
+            return [list(row) for row in tx.session.execute(kind.__table__.select())]
 
     before = rows()
     assert before
