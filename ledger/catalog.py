@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from sqlalchemy import func, select
 
-from ledger import core_imports, events, jobs
+from ledger import core_imports, events, generations, jobs
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, WrongCohortKind
-from ledger.tables import Base, Cohort, Model, ModelCohort, ModelVersion, Record
+from ledger.tables import Base, Cohort, Generation, Model, ModelCohort, ModelVersion, Record
 
 T = TypeVar("T", bound=Base)
 
@@ -22,8 +22,8 @@ def get_cohort(tx: Transaction, tenant_id: str, cohort_id: str) -> Cohort:
 
 
 def get_model(tx: Transaction, tenant_id: str, model_id: str) -> Model:
-    """Return a model of this tenant. Raises NotFound."""
-    return _get(tx, Model, "model", tenant_id, model_id)
+    """Return the model of this tenant that an id stands for: of a line, its current generation. Raises NotFound."""
+    return generations.resolve(tx, tenant_id, model_id)
 
 
 def _get(tx: Transaction, table: type[T], what: str, tenant_id: str, row_id: str) -> T:
@@ -40,8 +40,10 @@ def list_cohorts(tx: Transaction, tenant_id: str) -> Sequence[Cohort]:
 
 
 def list_models(tx: Transaction, tenant_id: str) -> Sequence[Model]:
-    """Return the tenant's models, oldest first."""
-    query = select(Model).where(Model.tenant_id == tenant_id).order_by(Model.created_at)
+    """Return the tenant's models, oldest first: of each the current generation, unless it was destroyed."""
+    current = select(Generation.model_id).where(Generation.is_current)
+    query = select(Model).where(Model.tenant_id == tenant_id, Model.id.in_(current), Model.state != "destroyed")
+    query = query.order_by(Model.created_at)
     return tx.session.execute(query).scalars().all()
 
 
@@ -129,8 +131,22 @@ def form(cohort: Cohort) -> tuple[object, ...]:
     return cohort.shape, cohort.dtype, cohort.class_names, cohort.layout, cohort.missing, cohort.column_names
 
 
-def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Model, int]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a successor stands in its line, when it takes over (manual | when_ready), and what a rollback restores."""
+
+    line_id: str
+    number: int
+    cut_over: str
+    restores: int | None
+
+
+def register_model(
+    tx: Transaction, tenant_id: str, plan: ModelPlan, *, model_id: str | None = None, place: Place | None = None
+) -> tuple[Model, int]:
     """Add a model and the job that trains its core. Returns the model and the job's number.
+
+    Without a `place` it is the first generation of a line of its own.
 
     Raises NotFound, NameTaken, WrongCohortKind.
     """
@@ -150,7 +166,7 @@ def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Mo
     if plan.core_import_id is not None:
         core_imports.get(tx, tenant_id, plan.core_import_id)
     model = Model(
-        id=tx.new_id(),
+        id=model_id or tx.new_id(),
         tenant_id=tenant_id,
         name=plan.name,
         state="training",
@@ -177,6 +193,18 @@ def register_model(tx: Transaction, tenant_id: str, plan: ModelPlan) -> tuple[Mo
     )
     tx.session.add(model)
     tx.session.flush()
+    tx.session.add(
+        Generation(
+            model_id=model.id,
+            tenant_id=tenant_id,
+            line_id=model.id if place is None else place.line_id,
+            number=1 if place is None else place.number,
+            is_current=place is None,
+            cut_over=None if place is None else place.cut_over,
+            restores=None if place is None else place.restores,
+            created_at=tx.now,
+        )
+    )
     for cohort_id in dict.fromkeys(plan.user_cohort_ids):
         tx.session.add(ModelCohort(model_id=model.id, cohort_id=cohort_id))
     job = jobs.add(tx, tenant_id, jobs.TRAIN_CORE, lock_key=f"public:{model.id}", model_id=model.id)
@@ -199,17 +227,20 @@ def models_over(tx: Transaction, cohort_ids: list[str], *, states: tuple[str, ..
 
 
 def get_version(tx: Transaction, tenant_id: str, model_id: str, number: int) -> ModelVersion:
-    """Return a version of a model of this tenant. Raises NotFound."""
-    get_model(tx, tenant_id, model_id)
-    query = select(ModelVersion).where(ModelVersion.model_id == model_id, ModelVersion.number == number)
-    version = tx.session.execute(query).scalar_one_or_none()
+    """Return a version of any generation of a model's line: numbers are unique there. Raises NotFound."""
+    model = get_model(tx, tenant_id, model_id)
+    query = select(ModelVersion).join(Generation, Generation.model_id == ModelVersion.model_id)
+    line_id = generations.of(tx, model.id).line_id
+    found = tx.session.execute(query.where(Generation.line_id == line_id, ModelVersion.number == number))
+    version = found.scalar_one_or_none()
     if version is None:
         raise NotFound("version", str(number))
     return version
 
 
-def list_versions(tx: Transaction, tenant_id: str, model_id: str) -> Sequence[ModelVersion]:
-    """Return a model's versions, newest first. Raises NotFound."""
-    get_model(tx, tenant_id, model_id)
-    query = select(ModelVersion).where(ModelVersion.model_id == model_id).order_by(ModelVersion.number.desc())
-    return tx.session.execute(query).scalars().all()
+def list_versions(tx: Transaction, tenant_id: str, model_id: str) -> Sequence[tuple[ModelVersion, int]]:
+    """Return the versions of a model's line with the numbers of their generations, newest first. Raises NotFound."""
+    line_id = generations.of(tx, get_model(tx, tenant_id, model_id).id).line_id
+    query = select(ModelVersion, Generation.number).join(Generation, Generation.model_id == ModelVersion.model_id)
+    query = query.where(Generation.line_id == line_id).order_by(ModelVersion.number.desc())
+    return [(row[0], row[1]) for row in tx.session.execute(query)]

@@ -22,6 +22,9 @@
     ├── SubjectSuppressed       an upload brings back somebody who was forgotten
     ├── UploadClosed            an upload was finished or given up before
     ├── WrongState              the thing is not in a state in which this can be done
+    ├── ModelRetired            the model is being destroyed, or is destroyed
+    ├── SuccessorPending        a model has a successor in the making already
+    ├── SuccessorNotReady       a successor cannot take over yet
     ├── LeaseLost               another worker has taken the job over
     └── PublishConflict         the model moved on while a version was being made
 
@@ -218,6 +221,31 @@ class WrongState(LedgerError):
     def __init__(self, what: str, state: str, needed: str) -> None:
         super().__init__(f"The {what} is {state}; this can be done only while it is {needed}.")
         self.state = state
+
+
+class ModelRetired(LedgerError):
+    """The model is being destroyed, or is destroyed: nothing is made for it any more."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The model is {state}: it learns and answers nothing any more. Register another one.")
+        self.state = state
+
+
+class SuccessorPending(LedgerError):
+    """The model has a successor in the making; there is one at a time."""
+
+    def __init__(self, successor_id: str) -> None:
+        super().__init__(
+            f"The model has a successor already, {successor_id}. Let it take over, or delete it, then register another."
+        )
+
+
+class SuccessorNotReady(LedgerError):
+    """The model's successor cannot take over now."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"No successor can take over now: {why}. Nothing was changed.")
+        self.why = why
 
 
 class LeaseLost(LedgerError):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ledger import catalog, changes, events, folding, inventory, jobs
+from ledger import catalog, changes, events, folding, generations, inventory, jobs
 from ledger.database import Transaction
 from ledger.tables import FeatureShard, Model, RecordShard, Upload
 
 
 def add_shard(tx: Transaction, claim: jobs.Claim, model_id: str, shard: RecordShard, object_name: str) -> bool:
-    """Book a feature shard, unless its record shard was rewritten meanwhile (then False, and it must be made anew)."""
+    """Book a feature shard, or return False: its record shard was rewritten meanwhile, or the model retired."""
     jobs.check_fence(tx, claim)
+    model = tx.session.get_one(Model, model_id, with_for_update={"read": True}, populate_existing=True)
+    if model.state in generations.GONE:
+        return False
     now = tx.session.get(RecordShard, shard.id, with_for_update=True, populate_existing=True)
     if now is None or now.object_name != shard.object_name:
         return False
@@ -45,7 +48,7 @@ def make_ready(tx: Transaction, claim: jobs.Claim) -> bool:
     changes.lock_sequence(tx, claim.tenant_id)
     if folding.shards_without_features(tx, claim.model_id):
         return False
-    model = tx.session.get_one(Model, claim.model_id, populate_existing=True)
+    model = generations.require_alive(tx, claim.model_id)
     if model.state != "ready":
         model.state = "ready"
         events.append(tx, claim.tenant_id, "model.ready", model.id, core=model.public_digest)

@@ -11,25 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from ledger import stuck
 from ledger.database import Database, Transaction
-from ledger.errors import LeaseLost, NotFound, WrongState
+from ledger.errors import LeaseLost, ModelRetired, NotFound, WrongState
 from ledger.tables import ForgetRequest, Job, Model
 
-TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD = (
+TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD, DESTROY = (
     "train_core",
     "ingest_model",
     "ingest_upload",
     "advance",
     "purge",
     "rebuild",
+    "destroy",
 )
 # Forgetting goes first; bulk work is cut into slices and steps aside for it.
-PRIORITY = {PURGE: 0, ADVANCE: 1, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
+PRIORITY = {PURGE: 0, ADVANCE: 1, DESTROY: 2, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
 MAX_ATTEMPTS = 20  # enough for a job to outlive many unlucky restarts, few enough to end a crash loop
 
 
@@ -88,6 +89,11 @@ def add_purge(tx: Transaction, tenant_id: str, *, not_before: int | None = None)
     return add(tx, tenant_id, PURGE, lock_key=f"purge:{tenant_id}", not_before=not_before)
 
 
+def add_destroy(tx: Transaction, tenant_id: str, model_id: str) -> Job:
+    """Ask for a retired model to be destroyed. Never at the same time as a purge: both rewrite and delete features."""
+    return add(tx, tenant_id, DESTROY, lock_key=f"purge:{tenant_id}", model_id=model_id)
+
+
 def claim(database: Database, worker: str, *, lease_us: int, kinds: tuple[str, ...] | None = None) -> Claim | None:
     """Take the most urgent job that can run now, or None.
 
@@ -122,7 +128,9 @@ def _candidates(tx: Transaction, kinds: tuple[str, ...] | None) -> Any:
         Job.state == "ready", Job.not_before <= tx.now, free, or_(Job.kind.not_in((ADVANCE, REBUILD)), model_ready)
     )
     expired = and_(Job.state == "running", Job.lease_until < tx.now)
-    query = select(Job).where(or_(ready, expired)).order_by(Job.priority, Job.id).limit(1)
+    retired = exists().where(Model.id == Job.model_id, Model.state.in_(("retiring", "destroyed")))
+    alive = or_(Job.kind == DESTROY, ~retired)
+    query = select(Job).where(or_(ready, expired), alive).order_by(Job.priority, Job.id).limit(1)
     if kinds is not None:
         query = query.where(Job.kind.in_(kinds))
     if tx.session.get_bind().dialect.name == "postgresql":
@@ -195,6 +203,23 @@ def fail(tx: Transaction, claim: Claim, error: str) -> Job:
     return job
 
 
+def give_up_ready(tx: Transaction, model_id: str, error: str) -> None:
+    """Fail the jobs of a model that nobody has begun."""
+    _give_up(tx, and_(Job.model_id == model_id, Job.kind != DESTROY, Job.state == "ready"), error)
+
+
+def give_up(tx: Transaction, model_id: str, error: str) -> None:
+    """Fail every job of a model that has not ended, running ones too: what they still do is refused by the fence."""
+    _give_up(tx, and_(Job.model_id == model_id, Job.kind != DESTROY, Job.state.in_(("ready", "running"))), error)
+
+
+def _give_up(tx: Transaction, condition: ColumnElement[bool], error: str) -> None:
+    statement = update(Job).where(condition).execution_options(synchronize_session="fetch")
+    tx.session.execute(
+        statement.values(state="failed", error=error, finished_at=tx.now, lease_until=None, fence=Job.fence + 1)
+    )
+
+
 def get(tx: Transaction, tenant_id: str, job_id: int) -> Job:
     """Return a job of this tenant. Raises NotFound."""
     job = tx.session.get(Job, job_id)
@@ -210,14 +235,20 @@ def list_newest(tx: Transaction, tenant_id: str, *, limit: int = 100) -> Sequenc
 
 
 def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:
-    """Make a failed job ready again; the requests that it serves are stuck no longer. Raises NotFound, WrongState."""
+    """Make a failed job ready again; the requests that it serves are stuck no longer.
+
+    Raises NotFound, WrongState, ModelRetired.
+    """
     get(tx, tenant_id, job_id)
     query = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
     job = tx.session.execute(query).scalar_one()
     if job.state != "failed":
         raise WrongState("job", job.state, "failed")
+    model = None if job.model_id is None or job.kind == DESTROY else tx.session.get_one(Model, job.model_id)
+    if model is not None and model.state in ("retiring", "destroyed"):
+        raise ModelRetired(model.state)
     job.state, job.attempts, job.not_before, job.finished_at, job.error = "ready", 0, tx.now, None, None
-    if job.kind in (ADVANCE, PURGE):
+    if job.kind in (ADVANCE, PURGE, DESTROY):
         served = stuck.served_by(tenant_id, job.model_id)
         tx.session.execute(update(ForgetRequest).where(served).values(error=None))
     return job

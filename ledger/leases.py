@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import delete, select
 
 from ledger.database import Database, Transaction
-from ledger.tables import Lease, Model, ModelVersion
+from ledger.tables import Generation, Lease, Model, ModelVersion
 
 
 def renew(database: Database, process_id: str, versions: Mapping[str, int], *, ttl_us: int) -> frozenset[str]:
@@ -42,8 +42,13 @@ def renew(database: Database, process_id: str, versions: Mapping[str, int], *, t
 
 
 def _lock_active(tx: Transaction, model_ids: Sequence[str]) -> dict[str, int]:
-    models = select(Model.id, Model.active_version_id).where(Model.id.in_(model_ids)).order_by(Model.id)
-    version_ids = [row.active_version_id for row in tx.session.execute(models.with_for_update(read=True))]
+    # The lines first, as whoever publishes does: so nobody waits in a circle.
+    line_ids = select(Generation.line_id).where(Generation.model_id.in_(model_ids))
+    lines = select(Model.id).where(Model.id.in_(line_ids)).order_by(Model.id)
+    tx.session.execute(lines.with_for_update(read=True)).all()
+    models = select(Model.state, Model.active_version_id).where(Model.id.in_(model_ids)).order_by(Model.id)
+    locked = tx.session.execute(models.with_for_update(read=True)).all()
+    version_ids = [row.active_version_id for row in locked if row.state == "ready"]  # a retired model gets no lease
     numbers = select(ModelVersion.model_id, ModelVersion.number).where(ModelVersion.id.in_(version_ids))
     return {row.model_id: row.number for row in tx.session.execute(numbers)}
 

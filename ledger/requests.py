@@ -14,6 +14,7 @@ from ledger.tables import (
     Certificate,
     Cohort,
     ForgetRequest,
+    Model,
     ModelVersion,
     Record,
     RequestModel,
@@ -215,10 +216,16 @@ def _waiting_for(tx: Transaction, model_id: str) -> Sequence[tuple[RequestModel,
 
 def mark_stuck(tx: Transaction, tenant_id: str, model_id: str | None, error: str) -> None:
     """Show that the job of these requests has failed: of one model's, or (None) of those being purged."""
+    error = _naming(tx, model_id, error)
     query = select(ForgetRequest).where(stuck.served_by(tenant_id, model_id))
     for request in tx.session.execute(query).scalars():
         request.error = error
         events.append(tx, tenant_id, "forget.stuck", request.id)
+
+
+def _naming(tx: Transaction, model_id: str | None, error: str) -> str:
+    """Say which model failed: a request may wait for several."""
+    return error if model_id is None else f"model {tx.session.get_one(Model, model_id).name}: {error}"
 
 
 def _publish_if_passed(tx: Transaction, request: ForgetRequest) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from ledger.database import Transaction
-from ledger.tables import Model, ModelVersion
+from ledger.tables import Generation, Model, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
 class Servable:
-    """A ready model's active version: its number, its objects and what its weights were committed to."""
+    """The active version of a line's current generation: its number, its objects, and what its weights committed to."""
 
     tenant_id: str
+    line_id: str
     model_id: str
     number: int
     public_object: str
@@ -24,10 +25,11 @@ class Servable:
 
 
 def servable(tx: Transaction) -> Sequence[Servable]:
-    """Return the active version of every ready model of every tenant. Cheap: asked many times a second."""
+    """Return the active version of every model of every tenant. Cheap: asked many times a second."""
     query = (
         select(
             Model.tenant_id,
+            Generation.line_id,
             Model.id,
             ModelVersion.number,
             Model.public_object,
@@ -35,10 +37,11 @@ def servable(tx: Transaction) -> Sequence[Servable]:
             ModelVersion.weights_commitment,
         )
         .join(ModelVersion, ModelVersion.id == Model.active_version_id)
+        .join(Generation, and_(Generation.model_id == Model.id, Generation.is_current))
         .where(Model.state == "ready", Model.public_object.is_not(None), ModelVersion.weights_object.is_not(None))
         .order_by(Model.id)
     )
     return [
-        Servable(tenant_id, model_id, number, public or "", weights or "", commitment)
-        for tenant_id, model_id, number, public, weights, commitment in tx.session.execute(query)
+        Servable(tenant_id, line_id, model_id, number, public or "", weights or "", commitment)
+        for tenant_id, line_id, model_id, number, public, weights, commitment in tx.session.execute(query)
     ]

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from ledger import events, inventory, jobs, requests
+from ledger import events, generations, inventory, jobs, lines, requests
 from ledger.database import Transaction
 from ledger.errors import PublishConflict
-from ledger.tables import Model, ModelVersion
+from ledger.tables import Generation, Model, ModelVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,10 @@ class NewVersion:
 
 
 def next_number(tx: Transaction, model_id: str) -> int:
-    """Return the number that the model's next version will have."""
-    newest = select(func.max(ModelVersion.number)).where(ModelVersion.model_id == model_id)
+    """Return the number of the model's next version. No two versions of a line have the same; its row is locked."""
+    line_id = generations.of(tx, model_id).line_id
+    line = select(Generation.model_id).where(Generation.line_id == line_id)
+    newest = select(func.max(ModelVersion.number)).where(ModelVersion.model_id.in_(line))
     return (tx.session.execute(newest).scalar_one() or 0) + 1
 
 
@@ -45,9 +47,13 @@ def publish(tx: Transaction, claim: jobs.Claim, new: NewVersion) -> ModelVersion
     """Make `new` the active version, if the model still stands where it started from and the claim still holds.
 
     The old version is superseded and its objects doomed; requests whose models have all passed become published.
-    Raises LeaseLost, PublishConflict; nothing has changed then.
+    If it is a successor's, and that was asked for, the successor takes over.
+
+    Raises LeaseLost, PublishConflict, ModelRetired; nothing has changed then.
     """
     jobs.check_fence(tx, claim)
+    generations.lock_line(tx, generations.of(tx, new.model_id).line_id)
+    generations.require_alive(tx, new.model_id)
     stands = Model.applied_seq.is_(None) if new.started_from is None else Model.applied_seq == new.started_from
     version_id = tx.new_id()
     swapped = tx.session.execute(
@@ -100,6 +106,7 @@ def publish(tx: Transaction, claim: jobs.Claim, new: NewVersion) -> ModelVersion
     requests.model_passed(tx, new.model_id, version_id, new.applied_seq)
     if before is not None:
         jobs.add_purge(tx, swapped.tenant_id)
+    lines.cut_over_if_due(tx, new.model_id)
     return version
 
 
@@ -125,9 +132,11 @@ def mark_destroyed(tx: Transaction, version: ModelVersion) -> None:
 def confirm(tx: Transaction, claim: jobs.Claim, version: ModelVersion, *, started_from: int | None, upto: int) -> None:
     """Note that the active version is also right for `upto`: no change since then concerns its records.
 
-    Raises LeaseLost, PublishConflict.
+    Raises LeaseLost, PublishConflict, ModelRetired.
     """
     jobs.check_fence(tx, claim)
+    generations.lock_line(tx, generations.of(tx, version.model_id).line_id)
+    generations.require_alive(tx, version.model_id)
     moved = tx.session.execute(
         update(Model)
         .where(Model.id == version.model_id, Model.applied_seq == started_from, Model.active_version_id == version.id)
@@ -138,3 +147,4 @@ def confirm(tx: Transaction, claim: jobs.Claim, version: ModelVersion, *, starte
     if moved is None:
         raise PublishConflict(version.model_id)
     requests.model_passed(tx, version.model_id, version.id, upto)
+    lines.cut_over_if_due(tx, version.model_id)

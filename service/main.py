@@ -19,7 +19,9 @@ from service import errors
 from service.api import (
     cohorts,
     core_imports,
+    destructions,
     forget_requests,
+    generations,
     jobs,
     models,
     operations,
@@ -48,6 +50,8 @@ ROUTERS = (
     records,
     core_imports,
     models,
+    generations,
+    destructions,
     versions,
     predictions,
     forget_requests,

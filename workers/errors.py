@@ -5,6 +5,7 @@ WorkError
 ├── NothingToLearn    a cohort that is needed has no records
 ├── NoRidge           no candidate for mu gives a solve that can be proved
 ├── StillServed       an API process may still answer from an old version
+├── StillWorked       other jobs work on a model that is to be destroyed
 ├── StillWritten      another job may be writing what is to be gone
 └── WorkerLost        worker after worker died while doing a job
 """
@@ -50,6 +51,14 @@ class StillServed(WorkError):
     def __init__(self, processes: int) -> None:
         super().__init__(f"{processes} API processes may still answer from an old version. The job waits for them.")
         self.processes = processes
+
+
+class StillWorked(WorkError):
+    """Other jobs of a retired model are running; what they have in memory may not be called gone yet."""
+
+    def __init__(self, running: int) -> None:
+        super().__init__(f"{running} other jobs of the model are still running. The job waits for them.")
+        self.running = running
 
 
 class StillWritten(WorkError):

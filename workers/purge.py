@@ -17,10 +17,9 @@ from ledger.shards import ShardReader, without
 from ledger.tables import ForgetRequest, ModelVersion
 from ledger.uploads import feature_context, record_context
 from workers.deps import Deps
-from workers.errors import CheckFailed, StillServed, StillWritten
+from workers.errors import CheckFailed, StillServed
+from workers.waiting import POLL_S, WAIT_US, cut_log, wait_for_writers
 
-WAIT_US = 20_000_000  # how long one run waits for API processes and readers before it steps aside
-POLL_S = 0.005
 SHARDS_AT_ONCE = 64  # rewritten together; what they hold is in memory at once
 
 
@@ -44,11 +43,11 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     _destroy(deps, claim, old)
     deps.point("purge.versions_destroyed")
     rewritten = _rewrite_shards(deps, claim, request_ids)
-    late = _wait_for_writers(deps, claim.tenant_id)
+    late = wait_for_writers(deps, claim.tenant_id)
     inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
     deps.point("purge.objects_deleted")
     _verify_gone(deps, request_ids, rewritten, [*doomed, *late])
-    _cut_log(deps)
+    cut_log(deps)
     deps.point("purge.verified")
     erased_at = deps.clock_us()
     with database.begin() as tx:
@@ -162,27 +161,6 @@ def _to_read_back(shard: DoomedShard, successors: Mapping[str, str | None]) -> R
     )
 
 
-def _wait_for_writers(deps: Deps, tenant_id: str) -> list[str]:
-    """Wait for feature objects that are being made from shards as they were; return their names. Raises StillWritten.
-
-    What is booked after this has read the replaced shards.
-    """
-    with deps.ledger.database.read() as tx:
-        names = inventory.pending_features(tx, tenant_id)
-    give_up = deps.clock_us() + WAIT_US
-    while names:
-        with deps.ledger.database.begin() as tx:
-            inventory.doom_abandoned(tx, tenant_id)
-            left = set(names) & set(inventory.pending_features(tx, tenant_id))
-            live = inventory.live(tx, names)
-        if not left:
-            return [name for name in names if name not in live]
-        if deps.clock_us() > give_up:
-            raise StillWritten(len(left))
-        deps.wait_s(POLL_S)
-    return []
-
-
 def _without(deps: Deps, name: str, context: bytes, shard: DoomedShard) -> bytes | None:
     """Return an object's bytes without the forgotten records, None when nothing is left."""
     reader = ShardReader(deps.ledger.objects, name, ring=deps.ledger.ring, context=context)
@@ -207,12 +185,3 @@ def _verify_gone(deps: Deps, request_ids: list[str], rewritten: list[Rewritten],
     for name in [*doomed, *(name for shard in rewritten for name in shard.gone)]:
         if ledger.objects.exists(name):
             raise CheckFailed("gone", "a doomed object is still in the store")
-
-
-def _cut_log(deps: Deps) -> None:
-    """Cut SQLite's log, which may still hold deleted rows, waiting for readers. Raises StillServed."""
-    give_up = deps.clock_us() + WAIT_US
-    while not deps.ledger.database.checkpoint():
-        if deps.clock_us() > give_up:
-            raise StillServed(1)
-        deps.wait_s(POLL_S)

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from ledger import jobs, requests
-from ledger.errors import LeaseLost, LedgerError, PublishConflict
+from ledger import generations, jobs, requests
+from ledger.errors import LeaseLost, LedgerError, ModelRetired, PublishConflict
 from ledger.tables import Model
 from unlearning.errors import UnlearningError
-from workers import advance, ingest, purge, rebuild, train_core
+from workers import advance, destroy, ingest, purge, rebuild, train_core
 from workers.deps import Deps
-from workers.errors import StillServed, StillWritten, WorkerLost, WorkError
+from workers.errors import StillServed, StillWorked, StillWritten, WorkerLost, WorkError
 
 Run = Callable[[Deps, jobs.Claim], None]
 
@@ -26,9 +26,10 @@ RUN: dict[str, Run] = {
     jobs.ADVANCE: advance.run,
     jobs.PURGE: purge.run,
     jobs.REBUILD: rebuild.run,
+    jobs.DESTROY: destroy.run,
 }
 # These say that the world moved on, not that the work is wrong: try again, without counting.
-MOVED_ON = (PublishConflict, StillServed, StillWritten)
+MOVED_ON = (PublishConflict, StillServed, StillWorked, StillWritten)
 BACKOFF_US = 200_000
 
 log = structlog.get_logger(__name__)
@@ -76,8 +77,8 @@ def _safe_message(problem: Exception) -> str:
 
 
 def _is_final(problem: Exception) -> bool:
-    """Whether trying again cannot help: the mathematics refused its input."""
-    return isinstance(problem, UnlearningError)
+    """Whether trying again cannot help: the mathematics refused its input, or the model is to be destroyed."""
+    return isinstance(problem, UnlearningError | ModelRetired)
 
 
 def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None) -> None:
@@ -95,10 +96,11 @@ def _fail(deps: Deps, claim: jobs.Claim, message: str) -> None:
         with deps.ledger.database.begin() as tx:
             jobs.fail(tx, claim, message)
             if claim.kind in (jobs.TRAIN_CORE, jobs.INGEST_MODEL) and claim.model_id is not None:
-                model = tx.session.get_one(Model, claim.model_id)
-                model.state, model.error = "failed", message
-                requests.release_model(tx, claim.model_id)
-            if claim.kind in (jobs.ADVANCE, jobs.PURGE):
+                model = tx.session.get_one(Model, claim.model_id, with_for_update=True, populate_existing=True)
+                if model.state not in generations.GONE:  # such a one is released once it is destroyed
+                    model.state, model.error = "failed", message
+                    requests.release_model(tx, claim.model_id)
+            if claim.kind in (jobs.ADVANCE, jobs.PURGE, jobs.DESTROY):
                 requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message)
     except (LeaseLost, DBAPIError) as problem:
         log.warning("job not failed; its lease will run out", job=claim.job_id, why=type(problem).__name__)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ledger import artifacts, core_imports, inventory, jobs
+from ledger import artifacts, core_imports, generations, inventory, jobs
 from ledger.sealed import seal
 from ledger.tables import Cohort, CoreImport, Model
 from unlearning.choose_map import AUTO, Candidate, Fit, choose_map
@@ -70,7 +70,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     deps.point("train_core.written")
     with ledger.database.begin() as tx:
         jobs.finish(tx, claim, facts)
-        row = tx.session.get_one(Model, model.id, with_for_update=True)
+        row = generations.require_alive(tx, model.id)
         row.state, row.error = "ingesting", None
         row.feature_map, row.width, row.bandwidth = chosen.feature_map, public.width, chosen.bandwidth
         row.public_object, row.public_digest, row.evaluation_object = name, public.digest(), evaluation

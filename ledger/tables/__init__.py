@@ -9,6 +9,7 @@ from ledger.tables.base import Base
 from ledger.tables.cores import CoreImport
 from ledger.tables.data import Change, Cohort, CoreContent, Record, RecordShard, Subject, SubjectAlias, Upload
 from ledger.tables.evidence import Event, Leaf
+from ledger.tables.generations import Destruction, Generation
 from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
 from ledger.tables.requests import (
     Certificate,
@@ -30,9 +31,11 @@ __all__ = [
     "Cohort",
     "CoreContent",
     "CoreImport",
+    "Destruction",
     "Event",
     "FeatureShard",
     "ForgetRequest",
+    "Generation",
     "HeldRequest",
     "Hold",
     "IdempotencyEntry",

@@ -18,7 +18,7 @@ class Model(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     name: Mapped[str] = mapped_column(String(200))
-    state: Mapped[str] = mapped_column(String(16))  # training | ingesting | ready | failed
+    state: Mapped[str] = mapped_column(String(16))  # training | ingesting | ready | failed | retiring | destroyed
     core_cohort_id: Mapped[str] = mapped_column(ForeignKey("cohorts.id"))
     evaluation_cohort_id: Mapped[str | None] = mapped_column(ForeignKey("cohorts.id"))
     architecture: Mapped[str] = mapped_column(String(64))

@@ -9,9 +9,9 @@ from annotated_types import Len
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ledger import catalog, core_imports, jobs, tables, versions
+from ledger import catalog, core_imports, generations, jobs, tables, versions
 from ledger.database import Transaction
-from ledger.errors import NameTaken, NotFound, WrongCohortKind
+from ledger.errors import ModelRetired, NameTaken, NotFound, WrongCohortKind
 from service.api.network_plan import network_plan
 from service.api.schemas import Body, Id, Items, ModelId, Name, when
 from service.auth import ADMIN, Principal, needs
@@ -32,15 +32,9 @@ _READERS = ("models:write", "data:write", "forget:write", "predict", "audit:read
 Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 
 
-class NewModel(Body):
-    """A model to be made. Nothing of it can be changed later."""
+class Configuration(Body):
+    """How a model learns. Nothing of it can be changed later; a successor may have another."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "scans", "core_cohort": "0" * 32, "user_cohorts": ["1" * 32]}]}
-    )
-    name: Name = Field(description="Any name that the tenant has not used.")
-    core_cohort: Id = Field(description="Public records that the core network is trained on.")
-    user_cohorts: Annotated[list[Id], Len(1, 1000)] = Field(description="Whose records it learns, and can forget.")
     evaluation_cohort: Id | None = Field(None, description="A core cohort on which accuracy is measured.")
     architecture: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] | None = Field(
         None,
@@ -80,12 +74,26 @@ class NewModel(Body):
     seed: int = Field(0, ge=0, le=2**63 - 1, description="Fixes all randomness of the training.")
 
 
+class NewModel(Configuration):
+    """A model to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "scans", "core_cohort": "0" * 32, "user_cohorts": ["1" * 32]}]}
+    )
+    name: Name = Field(description="Any name that the tenant has not used.")
+    core_cohort: Id = Field(description="Public records that the core network is trained on.")
+    user_cohorts: Annotated[list[Id], Len(1, 1000)] = Field(description="Whose records it learns, and can forget.")
+
+
 class Model(BaseModel):
     """A model and how far it is."""
 
-    id: str
+    id: str = Field(description="Stays, whichever generation answers. A successor beside it has an id of its own.")
     name: str
-    state: str = Field(description="training, ingesting, ready or failed.")
+    state: str = Field(description="training, ingesting, ready, failed, retiring or destroyed.")
+    generation: int = Field(description="Which configuration of the model this is, counted from 1.")
+    cut_over: str | None = Field(description="Of a successor: manual, or when_ready. null: it answers under its id.")
+    successor: str | None = Field(description="The id of the generation that is being made beside this one.")
     core_cohort: str
     user_cohorts: list[str]
     evaluation_cohort: str | None
@@ -127,10 +135,15 @@ class JobStarted(BaseModel):
 def shown(tx: Transaction, model: tables.Model) -> Model:
     """Return a model as it is answered."""
     active = versions.active(tx, model.id)
+    place = generations.of(tx, model.id)
+    beside = generations.successor(tx, place.line_id) if place.is_current else None
     return Model(
-        id=model.id,
+        id=generations.public_id(place),
         name=model.name,
         state=model.state,
+        generation=place.number,
+        cut_over=place.cut_over,
+        successor=None if beside is None else beside[1].id,
         core_cohort=model.core_cohort_id,
         user_cohorts=catalog.user_cohorts(tx, model.id),
         evaluation_cohort=model.evaluation_cohort_id,
@@ -231,7 +244,12 @@ def show(model_id: ModelId, request: Request, principal: Annotated[Principal, ne
         return shown(tx, catalog.get_model(tx, principal.tenant_id, model_id))
 
 
-@router.post("/{model_id}/rebuild", status_code=202, summary="Compute everything anew", responses=documented(NotFound))
+@router.post(
+    "/{model_id}/rebuild",
+    status_code=202,
+    summary="Compute everything anew",
+    responses=documented(NotFound, ModelRetired),
+)
 def rebuild(
     model_id: ModelId, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
 ) -> JobStarted:
@@ -241,7 +259,7 @@ def rebuild(
     """
     context = context_of(request.scope)
     with context.ledger.database.begin() as tx:
-        model = catalog.get_model(tx, principal.tenant_id, model_id)
+        model = generations.require_alive(tx, catalog.get_model(tx, principal.tenant_id, model_id).id)
         lock = f"rebuild:{model.id}"
         job_id = jobs.add(tx, principal.tenant_id, jobs.REBUILD, lock_key=lock, model_id=model.id).id
     context.on_accepted()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ledger import catalog
+from ledger import catalog, generations
 from ledger.errors import NotFound, WrongState
 from ledger.ledger import Ledger
 from service.api.schemas import ModelId
@@ -93,4 +93,8 @@ async def predict(model_id: ModelId, request: Request, principal: Annotated[Prin
 def _why_not(ledger: Ledger, tenant_id: str, model_id: str) -> Exception:
     with ledger.database.read() as tx:
         model = catalog.get_model(tx, tenant_id, model_id)
-    return WrongState("model", model.state, "ready") if model.state == "failed" else NotServing()
+        place = generations.of(tx, model.id)
+    if model_id != place.line_id:
+        return WrongState("model", "a generation beside or behind another", "asked by the id of the model itself")
+    answers = model.state not in ("failed", *generations.GONE)
+    return NotServing() if answers else WrongState("model", model.state, "ready")

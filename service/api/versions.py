@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ledger import artifacts, catalog, tables
+from ledger import artifacts, catalog, generations, tables
 from ledger.errors import NotFound, ObjectMissing
 from service.api.schemas import Body, Items, ModelId, VersionNumber, rfc3339, when
 from service.auth import Principal, needs
@@ -23,7 +23,8 @@ _READERS = ("models:write", "audit:read")
 class Version(BaseModel):
     """The fold of the ledger's changes up to `applied_seq`."""
 
-    number: int
+    number: int = Field(description="Unique among all generations of the model.")
+    generation: int = Field(description="The configuration that it was solved under.")
     state: str = Field(description="active, superseded or destroyed.")
     anchor_number: int = Field(description="The last version at which the statistics were computed from all rows.")
     applied_seq: int
@@ -52,10 +53,11 @@ class Digests(BaseModel):
     statistics: str
 
 
-def shown(version: tables.ModelVersion) -> Version:
+def shown(version: tables.ModelVersion, generation: int) -> Version:
     """Return a version as it is answered."""
     return Version(
         number=version.number,
+        generation=generation,
         state=version.state,
         anchor_number=version.anchor_number,
         applied_seq=version.applied_seq,
@@ -71,10 +73,10 @@ def shown(version: tables.ModelVersion) -> Version:
 
 @router.get("/{model_id}/versions", summary="List a model's versions", responses=documented(NotFound))
 def list_all(model_id: ModelId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Items[Version]:
-    """All versions, newest first, destroyed ones too."""
+    """All versions of all generations, newest first, destroyed ones too."""
     with context_of(request.scope).ledger.database.read() as tx:
         found = catalog.list_versions(tx, principal.tenant_id, model_id)
-        return Items(items=[shown(version) for version in found])
+        return Items(items=[shown(version, generation) for version, generation in found])
 
 
 @router.get("/{model_id}/versions/{number}", summary="Show a version", responses=documented(NotFound))
@@ -83,7 +85,8 @@ def show(
 ) -> Version:
     """One version, with what was checked before it was published."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return shown(catalog.get_version(tx, principal.tenant_id, model_id, number))
+        version = catalog.get_version(tx, principal.tenant_id, model_id, number)
+        return shown(version, generations.of(tx, version.model_id).number)
 
 
 @router.post(
@@ -108,9 +111,11 @@ def digests(
     if version.weights_object is None or version.statistics_object is None:
         raise VersionGone(number)
     try:
-        _, weights = artifacts.open_artifact(ledger, version.weights_object, artifacts.weights_context(model_id))
+        _, weights = artifacts.open_artifact(
+            ledger, version.weights_object, artifacts.weights_context(version.model_id)
+        )
         _, statistics = artifacts.open_artifact(
-            ledger, version.statistics_object, artifacts.statistics_context(model_id)
+            ledger, version.statistics_object, artifacts.statistics_context(version.model_id)
         )
     except ObjectMissing as problem:  # it was destroyed a moment ago
         raise VersionGone(number) from problem

@@ -111,7 +111,7 @@ def one_model(model_id: ModelId, request: Request, principal: Auditor) -> HTMLRe
             now=tx.now,
             card=views.model_card(tx, model),
             constants=views.constants(model),
-            versions=catalog.list_versions(tx, principal.tenant_id, model_id),
+            versions=[version for version, _ in catalog.list_versions(tx, principal.tenant_id, model_id)],
         )
 
 

@@ -64,5 +64,5 @@ def compute(model: ServedModel, prepare: Prepare) -> Answer:
         {"label": int(label), "class_name": names[label], "probabilities": row}
         for label, row in zip(labels, chances.tolist(), strict=True)
     ]
-    content = {"model": model.model_id, "model_version": model.number, "predictions": predictions}
+    content = {"model": model.line_id, "model_version": model.number, "predictions": predictions}
     return Answer(model.number, json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())

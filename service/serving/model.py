@@ -18,9 +18,13 @@ from unlearning.weights import weights_from_bytes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedModel:
-    """Everything needed to answer from one version. `public_object` names the object the public part came from."""
+    """Everything needed to answer from one version of a generation, `model_id`, of the line that queries name.
+
+    `public_object` names the object the public part came from.
+    """
 
     tenant_id: str
+    line_id: str
     model_id: str
     number: int
     public_object: str
@@ -51,4 +55,6 @@ def load(
     weights = weights_from_bytes(body)
     if weights.shape != (public.width, public.classes):
         raise ShapeMismatch("weights", weights.shape, (public.width, public.classes))
-    return ServedModel(wanted.tenant_id, wanted.model_id, wanted.number, wanted.public_object, public, weights)
+    return ServedModel(
+        wanted.tenant_id, wanted.line_id, wanted.model_id, wanted.number, wanted.public_object, public, weights
+    )

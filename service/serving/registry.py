@@ -8,6 +8,9 @@ the event loop, and only then is the lease renewed in its name. The lease is a p
   written down, so it runs out here before it runs out in the ledger;
 * an answer is sent only from the version in memory, which is never older than the one the lease names;
 * without an answer from the ledger nothing is renewed, and soon nothing is answered.
+
+Queries name a line, leases a generation of it. When a successor takes over, a lease on it is taken before it takes the
+old generation's place, so no query goes without an answer; the old generation's lease is given up after that.
 """
 
 from __future__ import annotations
@@ -55,13 +58,17 @@ class _Held:
 class _Load:
     """A version that is being loaded, or could not be."""
 
+    model_id: str
     number: int
     result: Future[ServedModel]
     begun_ns: int
 
 
 class Registry:
-    """The versions in memory and the leases on them. `current` belongs to the event loop, the rest to one thread."""
+    """The versions in memory, by line, and the leases on them, by generation.
+
+    `current` belongs to the event loop, the rest to one thread.
+    """
 
     def __init__(
         self,
@@ -87,9 +94,10 @@ class Registry:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def current(self, model_id: str) -> ServedModel | None:
+    def current(self, line_id: str) -> ServedModel | None:
         """Return the version that may be answered from at this very moment, or None. Asks nobody and never waits."""
-        model, held = self._served.get(model_id), self._held.get(model_id)
+        model = self._served.get(line_id)
+        held = None if model is None else self._held.get(model.model_id)
         if model is None or held is None or model.number < held.number or self._monotonic_ns() >= held.until_ns:
             return None
         return model
@@ -115,7 +123,7 @@ class Registry:
         self._held = {}
         try:
             leases.release(self._ledger.database, self._process_id)
-        except (DBAPIError, PoolTimeout):
+        except (DBAPIError, PoolTimeout, LedgerError):
             log.warning("serving.not_released")  # they run out by themselves
 
     def _run(self) -> None:
@@ -137,11 +145,12 @@ class Registry:
         Raises DBAPIError, the pool's TimeoutError.
         """
         with self._ledger.database.read() as tx:
-            wanted = {version.model_id: version for version in servable(tx)}
+            wanted = {version.line_id: version for version in servable(tx)}
         loaded = [model for model in map(self._loaded, wanted.values()) if model is not None]
-        unwanted = [
-            model_id for model_id in self._served if model_id not in wanted or self._is_broken(wanted[model_id])
-        ]
+        unwanted = [line_id for line_id in self._served if line_id not in wanted or self._is_broken(wanted[line_id])]
+        successors = [model for model in loaded if model.model_id not in self._held]
+        if successors:
+            self._renew(successors)
         if loaded or unwanted:
             self._on_the_loop(loaded, unwanted)
         self._loads = {i: one for i, one in self._loads.items() if i in wanted}
@@ -150,20 +159,20 @@ class Registry:
 
     def _loaded(self, wanted: Servable) -> ServedModel | None:
         """Return the wanted version if it is newly there; otherwise see to it that it is being loaded."""
-        served, begun = self._served.get(wanted.model_id), self._loads.get(wanted.model_id)
-        if served is not None and served.number >= wanted.number:
+        served, begun = self._served.get(wanted.line_id), self._loads.get(wanted.line_id)
+        if served is not None and served.model_id == wanted.model_id and served.number >= wanted.number:
             return None
-        if begun is not None and begun.number == wanted.number:
+        if begun is not None and (begun.model_id, begun.number) == (wanted.model_id, wanted.number):
             if not begun.result.done():
                 return None
             if begun.result.exception() is None:
-                del self._loads[wanted.model_id]
+                del self._loads[wanted.line_id]
                 return begun.result.result()
             if self._monotonic_ns() - begun.begun_ns < RETRY_LOAD_NS:
                 return None
         result = self._loader.submit(load, self._ledger, wanted, served, self._architectures)
         result.add_done_callback(lambda done: self._report(wanted, done))
-        self._loads[wanted.model_id] = _Load(wanted.number, result, self._monotonic_ns())
+        self._loads[wanted.line_id] = _Load(wanted.model_id, wanted.number, result, self._monotonic_ns())
         return None
 
     def _report(self, wanted: Servable, done: Future[ServedModel]) -> None:
@@ -174,10 +183,10 @@ class Registry:
 
     def _is_broken(self, wanted: Servable) -> bool:
         """Whether the active version cannot be read: then its predecessor must not stay in memory either."""
-        begun = self._loads.get(wanted.model_id)
+        begun = self._loads.get(wanted.line_id)
         return (
             begun is not None
-            and begun.number == wanted.number
+            and (begun.model_id, begun.number) == (wanted.model_id, wanted.number)
             and begun.result.done()
             and begun.result.exception() is not None
         )
@@ -197,21 +206,23 @@ class Registry:
         done.result()
 
     def _swap(self, loaded: Sequence[ServedModel], unwanted: Sequence[str]) -> None:
-        for model_id in unwanted:
-            self._served.pop(model_id, None)
+        for line_id in unwanted:
+            self._served.pop(line_id, None)
         for model in loaded:
-            self._served[model.model_id] = model
-            log.info("serving.version", model=model.model_id, version=model.number)
+            self._served[model.line_id] = model
+            log.info("serving.version", model=model.line_id, version=model.number)
 
     def _half_over(self) -> bool:
         """Whether a lease is missing or has less than half of its time left."""
         soon = self._monotonic_ns() + self._timing.ttl_ms * 500_000
-        return any(i not in self._held or self._held[i].until_ns <= soon for i in self._served)
+        served = [model.model_id for model in self._served.values()]
+        return any(i not in self._held or self._held[i].until_ns <= soon for i in served)
 
-    def _renew(self) -> None:
-        named = {model_id: model.number for model_id, model in self._served.items()}
+    def _renew(self, successors: Sequence[ServedModel] = ()) -> None:
+        """Renew the leases on what is served, and take leases on what is about to be. All others are given up."""
+        named = {model.model_id: model.number for model in (*self._served.values(), *successors)}
         until_ns = self._monotonic_ns() + self._timing.ttl_ms * 1_000_000  # read before the ledger writes its own
         granted = leases.renew(self._ledger.database, self._process_id, named, ttl_us=self._timing.ttl_ms * 1000)
         renewed = {model_id: _Held(named[model_id], until_ns) for model_id in granted}
-        # Where the ledger says no, a newer version is active: the old promise runs out by itself.
+        # Where the ledger says no, a newer version is active or the model retired: the old promise runs out by itself.
         self._held = {i: renewed.get(i) or self._held[i] for i in named if i in renewed or i in self._held}
