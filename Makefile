@@ -7,7 +7,7 @@ TORCH_FLAGS := $(shell if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi 
 	echo --retries 1 --extra-index-url $(TORCH_CPU_INDEX); fi)
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test sequences check format clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
 
@@ -29,6 +29,11 @@ demo: $(VENV)/.demo ## forget people from a real classifier and prove it (KEEP=1
 
 test: $(VENV)/.dev ## run every test
 	$(BIN)/python -m pytest
+
+SEED ?= 1
+sequences: $(VENV)/.dev ## 10,000 random histories, removed against never seen (SEED=1)
+	LACUNA_SEQUENCES=10000 $(BIN)/python -m pytest tests/unlearning/test_forgetting_properties.py \
+		--hypothesis-seed=$(SEED) --timeout=3600 -v
 
 check: $(VENV)/.dev ## lint, types, import arrows
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Removed equals never seen: byte for byte, for random histories."""
 
+import os
 import random
 import secrets
 from collections.abc import Callable
@@ -22,6 +23,7 @@ POOL = 24
 SUBJECTS = 5
 KEY = b"salt of this version"
 MU = 0.05
+SEQUENCES = int(os.environ.get("LACUNA_SEQUENCES", "400"))  # `make sequences` runs 10,000
 
 Action = tuple[str, int]
 ACTIONS = st.lists(
@@ -90,7 +92,7 @@ class History:
 
 
 @given(actions=ACTIONS, seed=st.integers(0, 2**31))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=SEQUENCES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(actions=[("add", 1), ("forget", 1), ("add", 1)], seed=0)
 @example(actions=[("add", 30), ("everything", 0)], seed=0)
 @example(actions=[("add", 30), ("add", 99), ("correct", 30), ("subject", 1), ("class", 0), ("add", 30)], seed=1)
