@@ -144,11 +144,11 @@ def _resolve(tx: Transaction, request: ForgetRequest) -> None:
     else:
         request.seq = max(seq for _, _, seq in earlier if seq is not None)
     request.state = "scrubbing"
-    for model in catalog.models_over(tx, list(touched), states=("ready",)):
+    for model in catalog.models_over(tx, list(touched), states=("ready", "retiring")):
         passed = model.applied_seq is not None and model.applied_seq >= request.seq
         version_id = model.active_version_id if passed else None
         tx.session.add(RequestModel(request_id=request.id, model_id=model.id, version_id=version_id))
-        if not passed:
+        if not passed and model.state == "ready":  # a retiring model is waited for until it is destroyed
             jobs.add_advance(tx, request.tenant_id, model.id)  # another model's job may be the one that resolves
     tx.session.flush()
     events.append(tx, request.tenant_id, "forget.resolved", request.id, seq=request.seq)
@@ -191,7 +191,7 @@ def model_passed(tx: Transaction, model_id: str, version_id: str, applied_seq: i
 
 
 def release_model(tx: Transaction, model_id: str) -> None:
-    """Let requests go on without a model that has failed before it ever served."""
+    """Let requests go on without a model that has failed before it ever served, or that is destroyed."""
     for waiting, request in _waiting_for(tx, model_id):
         tx.session.delete(waiting)
         tx.session.flush()
