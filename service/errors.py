@@ -60,7 +60,7 @@ WRONG_STATE = Kind(409, "wrong-state", "This cannot be done now")
 UNREADABLE = Kind(400, "unreadable-body", "The body cannot be read")
 TOO_LARGE = Kind(413, "too-large", "The body is too large")
 NO_KEY = Kind(401, "no-key", "A valid API key is needed")
-UPLOAD = Kind(422, "upload-refused", "The archive is not what an upload must be")
+UPLOAD = Kind(422, "upload-refused", "The records are not what an upload must be")
 
 KINDS: dict[type[Exception], Kind] = {
     refusals.NotAuthenticated: NO_KEY,
@@ -155,8 +155,11 @@ def respond(problem: Exception, scope: Any) -> Response:
         log.warning("request.failed", problem=kind.name, raised=places(problem))
     detail = next((DETAILS[cls](problem) for cls in type(problem).__mro__ if cls in DETAILS), str(problem))
     faults = None
-    if isinstance(problem, refusals.UploadRefused) and problem.member is not None:
-        faults = [Fault(pointer=f"#/{problem.member}", detail=f"{problem.why}.", rows=problem.rows or None)]
+    if isinstance(problem, refusals.UploadRefused) and problem.faults:
+        faults = [
+            Fault(pointer=f"#/{fault.member}", detail=f"{fault}.", rows=list(fault.rows) or None)
+            for fault in problem.faults
+        ]
     elif isinstance(problem, facts.SubjectSuppressed):
         rows = problem.rows[: refusals.MOST_ROWS_SHOWN]
         faults = [Fault(pointer="#/subject", detail="These subjects asked to be forgotten.", rows=rows)]

@@ -7,7 +7,7 @@ ServiceError
 ├── BodyTooLarge         more bytes than are accepted
 ├── BodyNotOfType        the body is not of a type that is read here
 ├── BodyUnreadable       the body ends early or cannot be parsed
-├── UploadRefused        an archive is not what an upload must be
+├── UploadRefused        records that were sent are not what they must be
 ├── InstancesRefused     records to predict for do not fit the model
 ├── PlanRefused          a model cannot be made that way
 ├── NotServing           no version may answer now
@@ -20,6 +20,7 @@ Every message says what happened, why, and what to do. None contains an identifi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 MOST_ROWS_SHOWN = 20
 
@@ -75,22 +76,34 @@ class BodyUnreadable(ServiceError):
         super().__init__(f"The body cannot be read: {why}. Correct it and send it again.")
 
 
-class UploadRefused(ServiceError):
-    """An archive of records is not what it must be. Nothing of it was stored.
+@dataclass(frozen=True, slots=True)
+class RowFault:
+    """One thing that is wrong with some rows of an upload.
 
-    member: the array concerned, if it is one. rows: at most 20 row numbers, counted from 0; count: how many there are.
+    member: the array, column or field. rows: the numbers of some of the rows, from 0. count: how many there are.
     """
 
-    def __init__(
-        self, why: str, advice: str, *, member: str | None = None, rows: Sequence[int] = (), count: int | None = None
-    ) -> None:
-        self.member = member
-        self.rows = [int(row) for row in rows[:MOST_ROWS_SHOWN]]
-        self.count = len(rows) if count is None else count
+    member: str
+    why: str
+    rows: tuple[int, ...]
+    count: int
+
+    def __str__(self) -> str:
         more = ", ..." if self.count > len(self.rows) else ""
-        shown = f" (rows {', '.join(map(str, self.rows))}{more})" if self.rows else ""
-        self.why = f"{why}{shown}"
-        super().__init__(f"Nothing was stored: {self.why}. {advice}.")
+        return f"{self.why} (rows {', '.join(map(str, self.rows))}{more})" if self.rows else self.why
+
+
+class UploadRefused(ServiceError):
+    """Records that were sent are not what they must be. Nothing of them was stored.
+
+    faults: what is wrong where, with at most 20 row numbers in all; empty when it is wrong as a whole.
+    """
+
+    def __init__(self, why: str, advice: str, *, member: str | None = None, faults: Sequence[RowFault] = ()) -> None:
+        self.why = why
+        self.advice = advice
+        self.faults = tuple(faults) or ((RowFault(member, why, (), 0),) if member is not None else ())
+        super().__init__(f"Nothing was stored: {why}. {advice}.")
 
 
 class InstancesRefused(ServiceError):

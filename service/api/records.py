@@ -16,21 +16,22 @@ from service.context import context_of
 from service.errors import documented
 from service.middleware import declared_length
 from service.refusals import BodyNotOfType, BodyTooLarge, UploadRefused
+from service.uploads import formats
 from service.uploads.receive import nameless_file, receive
 from service.uploads.records import Limits
 from service.uploads.store import receiver, store
 
 router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])
 
-OCTETS = "application/octet-stream"
-TYPES = (OCTETS, "application/zip")
 BODY = {
     "requestBody": {
         "required": True,
         "description": (
-            "A .npz archive: x (n, *shape), y (n,) class indices, and if wanted subject (n,) and id (n,), both text."
+            "Records x with labels y and, if wanted, subject and id. By Content-Type: octet-stream is a .npz archive; "
+            "x-ndjson one JSON object per line; vnd.apache.parquet a list column x or one column per feature; x-tar "
+            "and zip hold images as `<class name>/<file>`. docs/formats.md shows each."
         ),
-        "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in formats.BY_TYPE},
     }
 }
 
@@ -62,21 +63,21 @@ async def upload(
         str, Query(description="What `subject` holds: controller_customer_id, email, ...", max_length=64)
     ] = "controller_customer_id",
 ) -> Uploaded:
-    """All records of the archive are stored durably before this answers, or none of them.
+    """All records of the upload are stored durably before this answers, or none of them.
 
     Subjects are kept as keyed hashes only. Records of somebody who asked to be forgotten are refused.
     """
     context = context_of(request.scope)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in TYPES:
-        raise BodyNotOfType(TYPES)
+    kind = formats.of_content_type(request.headers.get("content-type"))
     limit = context.settings.max_upload_bytes
     if declared_length(request.scope) > limit:
         raise BodyTooLarge(limit)
     to = await run_in_threadpool(receiver, context.ledger, principal.tenant_id, cohort_id, subject_type)
     limits = Limits(context.settings.max_upload_records, context.settings.max_unpacked_bytes)
-    with nameless_file(Path(context.settings.data_dir)) as file:
+    folder = Path(context.settings.data_dir)
+    with nameless_file(folder) as file:
         await receive(request.stream(), file, limit=limit)
-        stored = await run_in_threadpool(store, context.ledger, to, file, limits)
+        stored = await run_in_threadpool(store, context.ledger, to, file, limits, kind=kind, folder=folder)
     job_url = None if stored.job_id is None else f"/v1/jobs/{stored.job_id}"
     if job_url is not None:
         context.on_accepted()

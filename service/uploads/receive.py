@@ -40,13 +40,14 @@ async def receive(stream: AsyncIterator[bytes], file: IO[bytes], *, limit: int) 
             raise BodyTooLarge(limit)
         waiting += chunk
         if len(waiting) >= BUFFER:
-            await run_in_threadpool(_write, file, bytes(waiting))
+            await run_in_threadpool(write_all, file, bytes(waiting))
             waiting.clear()
-    await run_in_threadpool(_write, file, bytes(waiting))
+    await run_in_threadpool(write_all, file, bytes(waiting))
     return size
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
+def write_all(file: IO[bytes], data: bytes) -> None:
+    """Write all of `data`. Raises StoreFull, StoreReadOnly, StoreFailed."""
     with _facts():
         view = memoryview(data)
         while view:

@@ -1,8 +1,9 @@
-"""From a received archive to stored records: checked from end to end first, then stored all or not at all."""
+"""From a received upload to stored records: checked from end to end first, then stored all or not at all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from sqlalchemy.exc import DBAPIError
@@ -13,8 +14,12 @@ from ledger.errors import LedgerError
 from ledger.identity import AliasHasher
 from ledger.ledger import Ledger
 from service.refusals import ServiceError
-from service.uploads.identifiers import IdentifierCheck
-from service.uploads.records import Chunk, Format, Limits, open_records
+from service.uploads.convert import Task, convert
+from service.uploads.formats import ISOLATED, Name
+from service.uploads.isolated import convert_isolated
+from service.uploads.receive import nameless_file
+from service.uploads.records import Chunk, Format, Limits
+from service.uploads.spool import read_chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,35 +48,44 @@ def receiver(ledger: Ledger, tenant_id: str, cohort_id: str, subject_type: str) 
         cohort = catalog.get_cohort(tx, tenant_id, cohort_id)
         hasher = tenants.alias_hasher(tx, ledger.ring, tenant_id)
     hasher.lookup(subject_type, "raw", "any")  # refuses a malformed type before a body is received
-    shape, classes = tuple(int(side) for side in cohort.shape), len(cohort.class_names)
-    return Receiver(
-        tenant_id,
-        cohort_id,
-        Format(shape, cohort.dtype, classes, cohort.kind == "core", cohort.missing is not None),
-        hasher,
-        subject_type,
+    wanted = Format(
+        shape=tuple(int(side) for side in cohort.shape),
+        dtype=cohort.dtype,
+        class_names=tuple(cohort.class_names),
+        core=cohort.kind == "core",
+        missing_allowed=cohort.missing is not None,
+        channels_last=cohort.layout is not None,
+        columns=None if cohort.column_names is None else tuple(cohort.column_names),
     )
+    return Receiver(tenant_id, cohort_id, wanted, hasher, subject_type)
 
 
-def store(ledger: Ledger, to: Receiver, file: IO[bytes], limits: Limits) -> Stored:
-    """Check the whole archive, then store it. On any failure nothing of it remains.
+def store(
+    ledger: Ledger,
+    to: Receiver,
+    file: IO[bytes],
+    limits: Limits,
+    *,
+    kind: Name = "npz",
+    folder: Path,
+    upload_id: str = "",
+) -> Stored:
+    """Check the whole upload, then store it. On any failure nothing of it remains.
 
-    Raises UploadRefused, RecordsClash, SubjectSuppressed, StoreFailed.
+    `folder`: where a file without a name may be made. `upload_id`: of an upload that was begun, else one is begun when
+    everything is checked. Raises UploadRefused, RecordsClash, SubjectSuppressed, StoreFailed.
     """
-    check = IdentifierCheck(to.subject_type, key=ledger.database.random(32))
-    with open_records(file, to.format, limits) as chunks:
-        for chunk in chunks:
-            check.see(chunk)
-    check.finish()
-    upload_id = uploads.begin(ledger, to.tenant_id, to.cohort_id)
-    try:
-        with open_records(file, to.format, limits) as chunks:
-            for chunk in chunks:
+    task = Task(kind, to.format, limits, to.subject_type, ledger.database.random(32))
+    with nameless_file(folder) as spool:
+        (convert_isolated if kind in ISOLATED else convert)(task, file, spool)
+        upload_id = upload_id or uploads.begin(ledger, to.tenant_id, to.cohort_id)
+        try:
+            for chunk in read_chunks(spool, to.format):
                 uploads.store_chunk(ledger, to.hasher, upload_id, _records(chunk), subject_type=to.subject_type)
-        upload, job_id = uploads.finish(ledger, upload_id)
-    except (LedgerError, ServiceError, DBAPIError, PoolTimeout):
-        uploads.abandon(ledger, upload_id)
-        raise
+            upload, job_id = uploads.finish(ledger, upload_id)
+        except (LedgerError, ServiceError, DBAPIError, PoolTimeout):
+            uploads.abandon(ledger, upload_id)
+            raise
     return Stored(upload.id, upload.records, job_id)
 
 

@@ -126,7 +126,7 @@ def nan_at(*rows: int) -> np.ndarray:
 BAD: dict[str, tuple[bytes, str]] = {
     "empty body": (b"", "empty"),
     "no archive": (b"not an archive at all, but longer than the end record", "no .npz"),
-    "truncated": (npz(**GOOD)[:-40], "no .npz archive, or was cut short"),
+    "truncated": (npz(**GOOD)[:-40], "no .npz or ZIP archive, or was cut short"),
     "beginning cut off": (npz(**GOOD)[100:], "directory is not where"),
     "flipped bit": (flipped(), "damaged"),
     "y missing": (npz(x=X), "y is missing"),
