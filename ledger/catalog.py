@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from ledger import core_imports, events, generations, jobs
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, WrongCohortKind
-from ledger.tables import Base, Cohort, Generation, Model, ModelCohort, ModelVersion, Record
+from ledger.tables import Base, Cohort, Generation, Model, ModelCohort, ModelVersion, Record, Upload
 
 T = TypeVar("T", bound=Base)
 
@@ -87,9 +87,12 @@ def create_cohort(
 
 
 def count_records(tx: Transaction, cohort_id: str) -> int:
-    """Count a cohort's records, without those that are to be forgotten."""
+    """Count a cohort's records, without those that are to be forgotten and corrections that are on their way."""
     query = select(func.count()).select_from(Record).where(Record.cohort_id == cohort_id, Record.removed_seq.is_(None))
-    return tx.session.execute(query).scalar_one()
+    coming = Upload.corrects.is_(True), Upload.added_seq.is_(None), Upload.state != "failed"
+    corrections = select(Upload.id).where(Upload.cohort_id == cohort_id, *coming)
+    uploads = list(tx.session.execute(corrections).scalars())
+    return tx.session.execute(query.where(Record.upload_id.not_in(uploads)) if uploads else query).scalar_one()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ ADVERSARY = (
     "Knows the retained records, the code, every public constant, and the weights and statistics of the versions named "
     "as subjects; the request did not depend on earlier answers."
 )
+CORE_IS_APART = "The core cohort is public and holds no record of a user cohort."
+CORE_IS_PUBLIC = "The core cohort is public."
 ASSUMPTIONS = [
-    "The core cohort is public and holds no record of a user cohort.",
     "Feature map, scales, alpha, classes and mu were fixed from core data when the model was registered; a mu given "
     "here as chosen by gcv is a function of the retained records instead, evaluated anew for the version.",
     "The process that made the anchor version summed the stored records rightly; every later version was checked.",
@@ -40,6 +41,22 @@ NOT_COVERED = [
     "Requests chosen in the light of earlier answers.",
     "Remanence on storage media, and database log files outside Lacuna's reach.",
 ]
+
+
+OVERLAP = (
+    "Content equal, byte for byte, to that of at least one forgotten record stands in a public core cohort. It was "
+    "removed from the user side; in the core, and in what was trained on the core, equal content remains."
+)
+HELD_BACK = (
+    "Some of the selected records are kept under a legal hold and are not covered by this certificate. "
+    "The request is filed again when the hold is released."
+)
+CORRECTED = "The former content of corrected records was removed. The corrected content is retained."
+
+
+def outcome(request: ForgetRequest) -> str:
+    """Return the outcome of a request whose records are erased: `erased`, or `partially_core`."""
+    return "partially_core" if request.in_core else "erased"
 
 
 def rfc3339(micros: int) -> str:
@@ -68,7 +85,8 @@ def statement(
                 "due_at": rfc3339(request.due_at),
                 "completed_at": rfc3339(tx.now),
             },
-            "outcome": "erased",
+            "outcome": outcome(request),
+            **_remarks(request),
             "facts": {
                 "removed": {"holds": True, "evidence": "transition check against the ledger's removal set"},
                 "solved": {"holds": True, "evidence": "gradient of the retained loss, float error included"},
@@ -88,12 +106,24 @@ def statement(
             },
             "models": [_model_facts(tx, model, version) for model, version in covered],
             "adversary": ADVERSARY,
-            "assumptions": ASSUMPTIONS,
+            "assumptions": [CORE_IS_PUBLIC if request.in_core else CORE_IS_APART, *ASSUMPTIONS],
             "not_covered": NOT_COVERED,
             "erased_live_at": rfc3339(erased_at),
             "unrecoverable_from_backups_after": rfc3339(erased_at + backup_days * 86_400_000_000),
         },
     }
+
+
+def _remarks(request: ForgetRequest) -> dict[str, str]:
+    """Return what must be said of this request beside its facts. No numbers: they would tell about the records."""
+    remarks = {}
+    if request.in_core:
+        remarks["core_overlap"] = OVERLAP
+    if request.held:
+        remarks["held_back"] = HELD_BACK
+    if request.selector_kind == "correction":
+        remarks["correction"] = CORRECTED
+    return remarks
 
 
 def _covered(tx: Transaction, request: ForgetRequest) -> Sequence[tuple[Model, ModelVersion]]:

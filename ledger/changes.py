@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from ledger.database import Transaction
 from ledger.tables import Change, Tenant
 
-STORED, ADDED, REMOVED = "stored", "added", "removed"
+STORED, ADDED, REMOVED, CORRECTED = "stored", "added", "removed", "corrected"
 
 
 def next_change(

@@ -20,6 +20,10 @@
     ├── SelectorInvalid         a forget request selects nothing, or in two ways
     ├── RecordsClash            an upload repeats records that are stored already
     ├── SubjectSuppressed       an upload brings back somebody who was forgotten
+    ├── RecordsUnknown          a correction names records that are not stored
+    ├── SubjectHeld             a correction names records that a hold keeps as they are
+    ├── ReasonRefused           the reason of a hold names somebody
+    ├── LineageBroken           a model rests on data that the ledger does not call public
     ├── UploadClosed            an upload was finished or given up before
     ├── WrongState              the thing is not in a state in which this can be done
     ├── ModelRetired            the model is being destroyed, or is destroyed
@@ -206,6 +210,55 @@ class SubjectSuppressed(LedgerError):
             "Nothing was stored: leave these rows out."
         )
         self.rows = rows
+
+
+class RecordsUnknown(LedgerError):
+    """Rows of a correction replace nothing. `rows` is empty when the records went while the upload was coming in."""
+
+    def __init__(self, rows: list[int], *, count: int | None = None) -> None:
+        super().__init__(
+            f"{len(rows) if count is None else count} rows name no stored record of that subject and id, or one that "
+            f"is being forgotten{_places(rows)}. Nothing was stored: leave these rows out, and send every other with "
+            "the id and the subject that it was uploaded with."
+        )
+        self.rows = rows
+
+
+class SubjectHeld(LedgerError):
+    """Rows of a correction name records that a hold keeps. `rows` is empty when the hold came during the upload."""
+
+    def __init__(self, rows: list[int], *, count: int | None = None) -> None:
+        super().__init__(
+            f"{len(rows) if count is None else count} rows would replace records that are on hold{_places(rows)}. "
+            "Nothing was stored: leave these rows out until the hold is released."
+        )
+        self.rows = rows
+
+
+def _places(rows: list[int]) -> str:
+    if not rows:
+        return " by now"
+    return f" (rows {', '.join(str(row) for row in rows[:20])}{', ...' if len(rows) > 20 else ''})"
+
+
+class ReasonRefused(LedgerError):
+    """The reason of a hold names the person. It is shown to whoever may see holds."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The reason names the subject or an e-mail address. Nothing was stored: "
+            "say why without saying who, for example by the number of the case."
+        )
+
+
+class LineageBroken(LedgerError):
+    """What a model rests on is not public by the ledger. Its erasures are done, but nothing is certified."""
+
+    def __init__(self, flaws: list[str]) -> None:
+        super().__init__(
+            f"No certificate can be given: {'; '.join(flaws)}. Everything selected is erased, but forgetting is "
+            "certified only above a public core. Correct what the ledger says, then retry the job."
+        )
 
 
 class UploadClosed(LedgerError):

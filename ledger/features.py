@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ledger import catalog, changes, events, folding, generations, inventory, jobs
+from typing import Any
+
+from ledger import catalog, changes, contents, corrections, events, folding, generations, inventory, jobs
 from ledger.database import Transaction
 from ledger.tables import FeatureShard, Model, RecordShard, Upload
 
@@ -35,10 +37,24 @@ def add_upload(tx: Transaction, claim: jobs.Claim) -> bool:
     if any(folding.shards_without_features(tx, model.id, upload_id=upload.id) for model in models):
         return False
     upload.state = "added"
-    upload.added_seq = changes.next_change(tx, upload.tenant_id, changes.ADDED, upload_id=upload.id)
+    kind = changes.CORRECTED if upload.corrects else changes.ADDED
+    upload.added_seq = changes.next_change(
+        tx, upload.tenant_id, kind, upload_id=upload.id, request_id=upload.request_id
+    )
+    if upload.corrects:
+        corrections.apply(tx, upload)
     for model in models:
         jobs.add_advance(tx, upload.tenant_id, model.id)
     return True
+
+
+def added_facts(tx: Transaction, upload_id: str) -> dict[str, Any]:
+    """Return what the job of an upload tells: how much of it the core holds too, and a correction's request."""
+    upload = tx.session.get_one(Upload, upload_id)
+    facts: dict[str, Any] = {"in_core": contents.in_core_of_upload(tx, upload_id)}
+    if upload.request_id is not None:
+        facts["forget_request"] = upload.request_id
+    return facts
 
 
 def make_ready(tx: Transaction, claim: jobs.Claim) -> bool:

@@ -67,6 +67,12 @@ class AliasHasher:
         """32 bytes that find a record by the caller's own id within one cohort. Raises InvalidIdentifier."""
         return self._hmac("lacuna/record/1", cohort_id, _cleaned(external_id))
 
+    def content_key(self, payload: bytes) -> bytes:
+        """32 bytes that are equal for records of the same bytes, in whatever cohort of the tenant."""
+        keyed = hmac.new(self._key, b"lacuna/content/1\0", "sha256")
+        keyed.update(payload)  # not put together first: that would copy a large record
+        return keyed.digest()
+
     def _alias(self, type: str, format: str, value: str) -> Alias:
         return Alias(type, format, self._hmac("lacuna/alias/1", type, format, value))
 

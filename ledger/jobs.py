@@ -248,8 +248,8 @@ def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:
     if model is not None and model.state in ("retiring", "destroyed"):
         raise ModelRetired(model.state)
     job.state, job.attempts, job.not_before, job.finished_at, job.error = "ready", 0, tx.now, None, None
-    if job.kind in (ADVANCE, PURGE, DESTROY):
-        served = stuck.served_by(tenant_id, job.model_id)
+    if job.kind in (ADVANCE, PURGE, DESTROY, INGEST_UPLOAD):
+        served = stuck.served_by(tenant_id, job.model_id, job.upload_id)
         tx.session.execute(update(ForgetRequest).where(served).values(error=None))
     return job
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select
 
-from ledger import events, inventory, jobs, uploads
+from ledger import certificates, contents, events, inventory, jobs, requests, uploads
 from ledger.database import Transaction
+from ledger.errors import LineageBroken
 from ledger.tables import Certificate, FeatureShard, ForgetRequest, ModelVersion, Record, RecordShard, RequestModel
 
 
@@ -40,6 +41,7 @@ def begin(tx: Transaction, claim: jobs.Claim) -> list[str]:
     found = due(tx, claim.tenant_id)
     for request in found:
         if request.state == "published":
+            contents.look_again(tx, request)
             request.state = "purging"
             events.append(tx, claim.tenant_id, "forget.purging", request.id)
     return [request.id for request in found]
@@ -130,16 +132,27 @@ def can_complete(tx: Transaction, request_ids: Sequence[str]) -> list[str]:
     return ready
 
 
+def refuse(tx: Transaction, claim: jobs.Claim, refused: Sequence[ForgetRequest], problem: LineageBroken) -> bool:
+    """Show why these requests get no certificate. False when they all showed it before. Raises LeaseLost."""
+    jobs.check_fence(tx, claim)
+    error = f"{type(problem).__name__}: {problem}"
+    news = [request for request in refused if request.error != error]
+    for request in news:
+        request.error = error
+    return bool(news)
+
+
 def complete(
     tx: Transaction, claim: jobs.Claim, request: ForgetRequest, envelope: bytes, evidence: dict[str, Any]
 ) -> None:
     """Complete a request: its certificate, its event and its state, in one transaction. Raises LeaseLost."""
     jobs.check_fence(tx, claim)
-    request.state, request.outcome, request.completed_at = "completed", "erased", tx.now
-    request.selector, request.error, request.evidence = None, None, evidence
+    request.state, request.outcome, request.completed_at = "completed", certificates.outcome(request), tx.now
+    request.error, request.evidence = None, evidence
+    requests.forget_selector(request)
     for model_id in tx.session.execute(select(RequestModel.model_id).where(RequestModel.request_id == request.id)):
         jobs.drop_measured(tx, model_id[0])
     tx.session.add(
         Certificate(request_id=request.id, tenant_id=request.tenant_id, envelope=envelope, created_at=tx.now)
     )
-    events.append(tx, request.tenant_id, "forget.completed", request.id, outcome="erased", **evidence)
+    events.append(tx, request.tenant_id, "forget.completed", request.id, outcome=request.outcome, **evidence)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 
-from ledger import catalog, changes, deadlines, events, jobs, selectors, stuck
+from ledger import catalog, changes, contents, deadlines, events, holds, jobs, replacing, selectors, stuck, suppressions
 from ledger.database import Transaction
 from ledger.errors import NotFound, WrongState
 from ledger.identity import AliasHasher
@@ -18,11 +19,10 @@ from ledger.tables import (
     ModelVersion,
     Record,
     RequestModel,
-    SubjectAlias,
-    Suppression,
 )
 
 OPEN = ("accepted", "scrubbing", "published", "purging", "failed")
+CORRECTION = "correction"  # the kind of requests that make room for corrected records
 
 
 def accept(
@@ -33,11 +33,26 @@ def accept(
     Raises SelectorInvalid, NotFound, CoreNeverForgotten, InvalidIdentifier.
     """
     stored = selectors.store(tx, tenant_id, selector, hasher)
+    return _file(tx, tenant_id, selector.kind, stored, regulation)
+
+
+def _file(tx: Transaction, tenant_id: str, kind: str, stored: dict[str, Any], regulation: str) -> ForgetRequest:
+    request = new_row(tx, tenant_id, kind, stored, regulation)
+    models = catalog.models_over(tx, stored["cohorts"], states=("ready",))
+    for model in models:
+        jobs.add_advance(tx, tenant_id, model.id, not_before=tx.now + model.batch_window_us)
+    if not models:
+        jobs.add_purge(tx, tenant_id)
+    return request
+
+
+def new_row(tx: Transaction, tenant_id: str, kind: str, stored: dict[str, Any], regulation: str) -> ForgetRequest:
+    """Add the row of a request, accepted now, and its event. Its caller adds the jobs that will serve it."""
     request = ForgetRequest(
         id=tx.new_id(),
         tenant_id=tenant_id,
         state="accepted",
-        selector_kind=selector.kind,
+        selector_kind=kind,
         selector=stored,
         high_water=changes.current_sequence(tx, tenant_id),
         waits_for=[],
@@ -48,19 +63,8 @@ def accept(
     tx.session.add(request)
     tx.session.flush()
     events.append(
-        tx,
-        tenant_id,
-        "forget.accepted",
-        request.id,
-        selector=request.selector_kind,
-        regulation=regulation,
-        due_at=request.due_at,
+        tx, tenant_id, "forget.accepted", request.id, selector=kind, regulation=regulation, due_at=request.due_at
     )
-    models = catalog.models_over(tx, stored["cohorts"], states=("ready",))
-    for model in models:
-        jobs.add_advance(tx, tenant_id, model.id, not_before=tx.now + model.batch_window_us)
-    if not models:
-        jobs.add_purge(tx, tenant_id)
     return request
 
 
@@ -90,6 +94,8 @@ def cancel(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
     request = tx.session.get_one(ForgetRequest, request_id, with_for_update=True, populate_existing=True)
     if request.state != "accepted":
         raise WrongState("forget request", request.state, "accepted")
+    if request.selector_kind == CORRECTION:
+        raise WrongState("forget request", "part of a correction", "one by itself")
     request.state, request.selector = "cancelled", None
     events.append(tx, tenant_id, "forget.cancelled", request.id)
     return request
@@ -104,7 +110,7 @@ def resolve_accepted(tx: Transaction, tenant_id: str) -> int:
     newest = changes.lock_sequence(tx, tenant_id)
     query = (
         select(ForgetRequest)
-        .where(ForgetRequest.tenant_id == tenant_id, ForgetRequest.state == "accepted")
+        .where(_to_resolve(tenant_id))
         .order_by(ForgetRequest.received_at, ForgetRequest.id)
         .with_for_update()
         .execution_options(populate_existing=True)
@@ -115,36 +121,62 @@ def resolve_accepted(tx: Transaction, tenant_id: str) -> int:
     return newest
 
 
+def accepted_over(tx: Transaction, tenant_id: str, cohort_id: str) -> list[ForgetRequest]:
+    """Return the requests that will remove records of this cohort once they are resolved."""
+    rows = tx.session.execute(select(ForgetRequest).where(_to_resolve(tenant_id))).scalars()
+    return [row for row in rows if cohort_id in (row.selector or {})["cohorts"]]
+
+
+def _to_resolve(tenant_id: str) -> ColumnElement[bool]:
+    """Return the condition on requests that select records by themselves; a correction comes with its upload."""
+    return and_(
+        ForgetRequest.tenant_id == tenant_id,
+        ForgetRequest.state == "accepted",
+        ForgetRequest.selector_kind != CORRECTION,
+    )
+
+
 def _resolve(tx: Transaction, request: ForgetRequest) -> None:
     condition = selectors.matches(tx, request)
-    fresh = tx.session.execute(
-        select(func.count()).select_from(Record).where(condition, Record.removed_seq.is_(None))
-    ).scalar_one()
+    if request.selector_kind == "subjects":
+        suppressions.remember(tx, request)
     earlier = tx.session.execute(
         select(Record.request_id, func.count(), func.max(Record.removed_seq))
         .where(condition, Record.removed_seq.is_not(None))
         .group_by(Record.request_id)
     ).all()
-    if request.selector_kind == "subjects":
-        _suppress(tx, request)
+    selected = holds.keep_back(tx, request, and_(condition, Record.removed_seq.is_(None)))
+    fresh = tx.session.execute(select(func.count()).select_from(Record).where(selected)).scalar_one()
     request.records = fresh + sum(count for _, count, _ in earlier)
     if request.records == 0:
-        _complete_without_match(tx, request)
+        complete_at_once(tx, request, "on_hold" if request.held else "no_match")
         return
-    touched = tx.session.execute(select(Record.cohort_id).where(condition).distinct()).scalars().all()
     request.waits_for = sorted(request_id for request_id, _, _ in earlier)
     if fresh:
         request.seq = changes.next_change(tx, request.tenant_id, changes.REMOVED, request_id=request.id)
-        tx.session.execute(
-            update(Record)
-            .where(condition, Record.removed_seq.is_(None))
-            .values(removed_seq=request.seq, request_id=request.id)
-            .execution_options(synchronize_session=False)
-        )
+        remove(tx, request, selected)
+        corrected = replacing.replaced_by_removed(tx, request)
+        if corrected is not None:
+            request.records += remove(tx, request, corrected)
     else:
         request.seq = max(seq for _, _, seq in earlier if seq is not None)
+    removed = and_(condition, Record.removed_seq.is_not(None))
+    request.in_core = contents.in_core(tx, removed) or None
+    scrub(tx, request, list(tx.session.execute(select(Record.cohort_id).where(removed).distinct()).scalars()))
+
+
+def remove(tx: Transaction, request: ForgetRequest, condition: ColumnElement[bool]) -> int:
+    """Mark the records under `condition` as removed by the request at its sequence number; return how many."""
+    tx.session.flush()
+    marked = update(Record).where(condition).values(removed_seq=request.seq, request_id=request.id)
+    return tx.session.connection().execute(marked).rowcount
+
+
+def scrub(tx: Transaction, request: ForgetRequest, cohort_ids: list[str]) -> None:
+    """Have every model over these cohorts pass the request, which has got its place in the sequence of changes."""
+    assert request.seq is not None
     request.state = "scrubbing"
-    for model in catalog.models_over(tx, list(touched), states=("ready", "retiring")):
+    for model in catalog.models_over(tx, cohort_ids, states=("ready", "retiring")):
         passed = model.applied_seq is not None and model.applied_seq >= request.seq
         version_id = model.active_version_id if passed else None
         tx.session.add(RequestModel(request_id=request.id, model_id=model.id, version_id=version_id))
@@ -155,29 +187,27 @@ def _resolve(tx: Transaction, request: ForgetRequest) -> None:
     _publish_if_passed(tx, request)
 
 
-def _complete_without_match(tx: Transaction, request: ForgetRequest) -> None:
-    request.state, request.outcome, request.completed_at, request.selector = "completed", "no_match", tx.now, None
-    events.append(tx, request.tenant_id, "forget.completed", request.id, outcome="no_match")
+def complete_at_once(tx: Transaction, request: ForgetRequest, outcome: str) -> None:
+    """Complete a request that removes nothing: `no_match` or `on_hold`."""
+    request.state, request.outcome, request.completed_at = "completed", outcome, tx.now
+    forget_selector(request)
+    events.append(tx, request.tenant_id, "forget.completed", request.id, outcome=outcome)
 
 
-def _suppress(tx: Transaction, request: ForgetRequest) -> None:
-    """Remember who asked to be forgotten, so that the next upload does not bring them back unasked."""
-    for named in (request.selector or {})["aliases"]:
-        for kind, form, hmac in _all_forms(tx, request.tenant_id, named[0], named[1], bytes.fromhex(named[2])):
-            row = tx.session.get(Suppression, (request.tenant_id, kind, form, hmac))
-            if row is None:
-                row = Suppression(tenant_id=request.tenant_id, type=kind, format=form, hmac=hmac)
-                tx.session.add(row)
-            row.request_id, row.created_at, row.withdrawn_at = request.id, tx.now, None
-            tx.session.flush()
+def forget_selector(request: ForgetRequest) -> None:
+    """Let go of whom a completed request named, unless a hold kept some of it back: that will be filed again."""
+    if not request.held:
+        request.selector = None
 
 
-def _all_forms(tx: Transaction, tenant_id: str, kind: str, form: str, hmac: bytes) -> list[tuple[str, str, bytes]]:
-    known = tx.session.get(SubjectAlias, (tenant_id, kind, form, hmac))
-    if known is None:
-        return [(kind, form, hmac)]
-    rows = tx.session.execute(select(SubjectAlias).where(SubjectAlias.subject_id == known.subject_id)).scalars()
-    return [(row.type, row.format, row.hmac) for row in rows]
+def take_up(tx: Transaction, stopped: ForgetRequest) -> ForgetRequest:
+    """File again what a hold kept back of a completed request, as of that request's acceptance."""
+    stored = stopped.selector or {}
+    request = _file(tx, stopped.tenant_id, stopped.selector_kind, stored, stopped.regulation)
+    request.high_water, request.follows = stopped.high_water, stopped.id
+    stopped.followed_by, stopped.selector = request.id, None
+    tx.session.flush()
+    return request
 
 
 def model_passed(tx: Transaction, model_id: str, version_id: str, applied_seq: int) -> None:
@@ -214,10 +244,12 @@ def _waiting_for(tx: Transaction, model_id: str) -> Sequence[tuple[RequestModel,
     return [(row[0], row[1]) for row in tx.session.execute(query)]
 
 
-def mark_stuck(tx: Transaction, tenant_id: str, model_id: str | None, error: str) -> None:
-    """Show that the job of these requests has failed: of one model's, or (None) of those being purged."""
+def mark_stuck(
+    tx: Transaction, tenant_id: str, model_id: str | None, error: str, *, upload_id: str | None = None
+) -> None:
+    """Show that the job of these requests has failed: of one model's or correction's, or (None) of those purged."""
     error = _naming(tx, model_id, error)
-    query = select(ForgetRequest).where(stuck.served_by(tenant_id, model_id))
+    query = select(ForgetRequest).where(stuck.served_by(tenant_id, model_id, upload_id))
     for request in tx.session.execute(query).scalars():
         request.error = error
         events.append(tx, tenant_id, "forget.stuck", request.id)

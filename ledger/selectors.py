@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from ledger.database import Transaction
 from ledger.errors import CoreNeverForgotten, NotFound, SelectorInvalid
-from ledger.identity import AliasHasher
+from ledger.identity import RAW, AliasHasher
 from ledger.tables import Cohort, ForgetRequest, Record, SubjectAlias, Upload
 
 MOST_NAMED = 10_000
@@ -64,6 +64,8 @@ def store(tx: Transaction, tenant_id: str, selector: Selector, hasher: AliasHash
     if kind == "subjects":
         aliases = [hasher.lookup(s.type, s.format, s.value) for s in selector.subjects]
         stored["aliases"] = [[a.type, a.format, a.hmac.hex()] for a in aliases]
+        forms = [forms_of(s, hasher) for s in selector.subjects]
+        stored["forms"] = [[[kind, form, hmac.hex()] for kind, form, hmac in one] for one in forms]
     elif kind == "records":
         keys = len(cohorts) * len(selector.record_ids)  # an id has another key in every cohort
         if keys > MOST_NAMED:
@@ -79,6 +81,18 @@ def store(tx: Transaction, tenant_id: str, selector: Selector, hasher: AliasHash
             raise SelectorInvalid(f"label {wrong[0]} is not a class index; these cohorts have 0 to {classes - 1}")
         stored["labels"] = list(selector.labels)
     return stored
+
+
+def forms_of(subject: SubjectName, hasher: AliasHasher) -> list[tuple[str, str, bytes]]:
+    """Return every form that follows from what was said: four of a raw identifier, one of a hash.
+
+    Raises InvalidIdentifier.
+    """
+    if subject.format == RAW:
+        said = hasher.aliases(subject.type, subject.value)
+    else:
+        said = [hasher.lookup(subject.type, subject.format, subject.value)]
+    return [(alias.type, alias.format, alias.hmac) for alias in said]
 
 
 def _scope(tx: Transaction, tenant_id: str, cohort_ids: tuple[str, ...]) -> list[Cohort]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, and_, select
 
-from ledger.tables import ForgetRequest, RequestModel
+from ledger.tables import ForgetRequest, RequestModel, Upload
 
 
-def served_by(tenant_id: str, model_id: str | None) -> ColumnElement[bool]:
-    """Return the condition on requests that wait for this model's next version, or (None) for the tenant's purge."""
+def served_by(tenant_id: str, model_id: str | None, upload_id: str | None = None) -> ColumnElement[bool]:
+    """Return the condition on requests that wait for this model's next version, or (None) for the tenant's purge.
+
+    With an upload: on the request that a correction waits with until its records are added.
+    """
+    if upload_id is not None:
+        correction = select(Upload.request_id).where(Upload.id == upload_id)
+        return and_(
+            ForgetRequest.tenant_id == tenant_id,
+            ForgetRequest.id.in_(correction),
+            ForgetRequest.state == "accepted",
+        )
     if model_id is None:
         return and_(ForgetRequest.tenant_id == tenant_id, ForgetRequest.state.in_(("published", "purging")))
     waiting = select(RequestModel.request_id).where(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select
+from sqlalchemy import ColumnElement, delete, exists, false, func, insert, select
 from sqlalchemy.orm import aliased
 
-from ledger import changes, events, inventory, jobs
+from ledger import changes, contents, corrections, events, inventory, jobs
 from ledger.database import Transaction
 from ledger.errors import RecordsClash, SubjectSuppressed, UploadClosed
 from ledger.identity import Alias, AliasHasher
@@ -43,8 +43,8 @@ class NewRecord:
     subject: str | None = None
 
 
-def begin(ledger: Ledger, tenant_id: str, cohort_id: str) -> str:
-    """Open an upload to a cohort and return its id."""
+def begin(ledger: Ledger, tenant_id: str, cohort_id: str, *, corrects: bool = False) -> str:
+    """Open an upload to a cohort and return its id. If it `corrects`, its records replace stored ones."""
     with ledger.database.begin() as tx:
         upload = Upload(
             id=tx.new_id(),
@@ -52,6 +52,7 @@ def begin(ledger: Ledger, tenant_id: str, cohort_id: str) -> str:
             cohort_id=cohort_id,
             state="receiving",
             records=0,
+            corrects=corrects or None,
             lease_until=tx.now + LEASE_US,
             created_at=tx.now,
         )
@@ -62,12 +63,18 @@ def begin(ledger: Ledger, tenant_id: str, cohort_id: str) -> str:
 def store_chunk(
     ledger: Ledger, hasher: AliasHasher, upload_id: str, records: Sequence[NewRecord], *, subject_type: str
 ) -> None:
-    """Store up to a few thousand records. Raises UploadClosed, SubjectSuppressed, InvalidIdentifier, StoreFailed."""
+    """Store up to a few thousand records.
+
+    Raises UploadClosed, SubjectSuppressed, InvalidIdentifier, StoreFailed; of a correction RecordsUnknown, SubjectHeld.
+    """
     with ledger.database.read() as tx:
         upload = _receiving(tx, upload_id)
         named = dict.fromkeys(r.subject for r in records if r.subject is not None)
         aliases = {subject: hasher.aliases(subject_type, subject) for subject in named}
         _refuse_suppressed(tx, upload.tenant_id, records, aliases)
+        if upload.corrects:
+            rows_named = [(r.row, r.external_id, r.subject) for r in records]
+            corrections.refuse_rows(tx, hasher, upload, rows_named, aliases)
     random = ledger.database.random
     ids = [int.from_bytes(random(8), "big") >> 1 for _ in records]
     parts = [
@@ -110,7 +117,8 @@ def feature_context(model_id: str) -> bytes:
 def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
     """Make the upload's records real, all at once. Returns the upload and the number of the job that folds them in.
 
-    Raises RecordsClash, SubjectSuppressed (nothing is stored then), UploadClosed, ObjectMissing.
+    Raises RecordsClash, SubjectSuppressed, RecordsUnknown, SubjectHeld (nothing is stored then), UploadClosed,
+    ObjectMissing.
     """
     with ledger.database.begin() as tx:
         upload = _receiving(tx, upload_id, lock=True)
@@ -121,6 +129,8 @@ def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
         suppressed = _count_suppressed(tx, upload)
         if suppressed:
             raise SubjectSuppressed([], count=suppressed)
+        if upload.corrects:
+            corrections.accept(tx, upload)
         names = select(RecordShard.object_name).where(RecordShard.upload_id == upload_id)
         inventory.enliven(tx, tx.session.execute(names).scalars())
         upload.state = "stored"
@@ -129,6 +139,7 @@ def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
         )
         cohort = tx.session.get_one(Cohort, upload.cohort_id)
         if cohort.kind == "core":
+            contents.note_core(tx, upload)
             upload.state = "added"
             upload.added_seq = upload.stored_seq
             return upload, None
@@ -262,13 +273,17 @@ def _row(
         "shard_id": shard_id,
         "record_key": hasher.record_key(upload.cohort_id, record.external_id or "") if has_id else tx.random(32),
         "class_index": record.class_index,
+        "content_key": hasher.content_key(record.payload),
         "removed_seq": None,
         "request_id": None,
     }
 
 
 def _count_clashes(tx: Transaction, upload: Upload) -> int:
-    """Count records whose subject already has a stored record of that id. Other subjects' records play no part."""
+    """Count records whose subject already has a stored record of that id. Other subjects' records play no part.
+
+    A correction clashes with itself only: with stored records it is meant to.
+    """
     mine, other, their_upload = aliased(Record), aliased(Record), aliased(Upload)
     query = (
         select(func.count(mine.id.distinct()))
@@ -281,7 +296,7 @@ def _count_clashes(tx: Transaction, upload: Upload) -> int:
             other.id != mine.id,
             other.removed_seq.is_(None),
             their_upload.state.in_(("receiving", "stored", "added")),
-            (their_upload.id == upload.id) | (their_upload.state != "receiving"),
+            (their_upload.id == upload.id) | (false() if upload.corrects else their_upload.state != "receiving"),
             (other.subject_id == mine.subject_id) | (other.subject_id.is_(None) & mine.subject_id.is_(None)),
         )
     )

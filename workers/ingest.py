@@ -50,7 +50,7 @@ def run_upload(deps: Deps, claim: jobs.Claim) -> None:
     finished = all(_extract(deps, claim, model_id, shards, total) for model_id, shards in todo.items())
     with deps.ledger.database.begin() as tx:
         if finished and features.add_upload(tx, claim):
-            jobs.finish(tx, claim)
+            jobs.finish(tx, claim, features.added_facts(tx, upload.id))
         else:
             jobs.put_back(tx, claim, not_before=tx.now)
 

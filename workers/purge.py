@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ledger import certificates, inventory, jobs, leases, purging, requests, versions
-from ledger.errors import ObjectMissing
+from ledger import certificates, inventory, jobs, leases, lineage, purging, requests, versions
+from ledger.database import Transaction
+from ledger.errors import LineageBroken, ObjectMissing
 from ledger.purging import DoomedShard
 from ledger.shards import ShardReader, without
 from ledger.tables import ForgetRequest, ModelVersion
@@ -26,7 +27,8 @@ SHARDS_AT_ONCE = 64  # rewritten together; what they hold is in memory at once
 def run(deps: Deps, claim: jobs.Claim) -> None:
     """Purge everything that is due for the tenant and complete its requests.
 
-    Raises StillServed, StillWritten (the job is repeated), CheckFailed, LeaseLost, LedgerError.
+    Raises StillServed, StillWritten (the job is repeated), CheckFailed, LeaseLost, LineageBroken (the others are
+    completed, and what this one removes is erased), LedgerError.
     """
     database = deps.ledger.database
     with database.begin() as tx:
@@ -51,18 +53,40 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     deps.point("purge.verified")
     erased_at = deps.clock_us()
     with database.begin() as tx:
-        for request_id in purging.can_complete(tx, request_ids):
-            request = tx.session.get_one(ForgetRequest, request_id)
-            request.unserved_at, request.erased_at = unserved_at, erased_at
-            statement = certificates.statement(
-                tx, request, erased_at=erased_at, unserved_at=unserved_at, backup_days=deps.backup_days
-            )
-            envelope = certificates.sign(statement, deps.ledger.ring)
-            facts = {"removed": True, "solved": True, "gone": True, "unserved": True}
-            purging.complete(tx, claim, request, envelope, facts)
-        jobs.finish(tx, claim)
+        problem = _certify(deps, tx, claim, request_ids, erased_at=erased_at, unserved_at=unserved_at)
+        if problem is None:
+            jobs.finish(tx, claim)
         deps.point("purge.completing")
     deps.point("purge.completed")
+    if problem is not None:
+        raise problem
+
+
+def _certify(
+    deps: Deps, tx: Transaction, claim: jobs.Claim, request_ids: list[str], *, erased_at: int, unserved_at: int
+) -> LineageBroken | None:
+    """Complete the requests, each with its certificate, except those that rest on something that is not public.
+
+    These stay as they are and show why. The problem is returned unless all of them showed it before: one failed job is
+    enough to be seen and retried, and other people's requests must not fail with it.
+    """
+    refused: list[ForgetRequest] = []
+    flaws: set[str] = set()
+    for request_id in purging.can_complete(tx, request_ids):
+        request = tx.session.get_one(ForgetRequest, request_id)
+        request.unserved_at, request.erased_at = unserved_at, erased_at
+        if found := lineage.flaws(tx, request):
+            flaws |= set(found)
+            refused.append(request)
+            continue
+        statement = certificates.statement(
+            tx, request, erased_at=erased_at, unserved_at=unserved_at, backup_days=deps.backup_days
+        )
+        envelope = certificates.sign(statement, deps.ledger.ring)
+        facts = {"removed": True, "solved": True, "gone": True, "unserved": True}
+        purging.complete(tx, claim, request, envelope, facts)
+    problem = LineageBroken(sorted(flaws))
+    return problem if refused and purging.refuse(tx, claim, refused, problem) else None
 
 
 def _wait_until_unserved(deps: Deps, old: list[ModelVersion], covering: list[ModelVersion]) -> int:

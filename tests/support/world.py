@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select, update
 
-from ledger import artifacts, catalog, requests, tenants, uploads, versions
+from ledger import artifacts, catalog, holds, releases, requests, suppressions, tenants, uploads, versions
 from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import upgrade
-from ledger.selectors import Selector, SubjectName
+from ledger.selectors import Selector, SubjectName, forms_of
 from ledger.settings import LedgerSettings
 from ledger.tables import ForgetRequest, Job, ModelVersion, Suppression
 from workers.deps import Deps
@@ -63,9 +63,17 @@ class World:
     uploads: list[str] = field(default_factory=list)
 
     def upload(
-        self, *people: Person, cohort_id: str | None = None, subjects: bool = True, suppressed: bool = True
+        self,
+        *people: Person,
+        cohort_id: str | None = None,
+        subjects: bool = True,
+        suppressed: bool = True,
+        corrects: bool = False,
     ) -> str:
-        """Store these people's records as one upload; with `suppressed` false, lift every suppression first."""
+        """Store these people's records as one upload; with `suppressed` false, lift every suppression first.
+
+        If it `corrects`, each record replaces the stored one of the same person and place.
+        """
         cohort = cohort_id or self.user_id
         if not suppressed:
             with self.ledger.database.begin() as tx:
@@ -74,7 +82,7 @@ class World:
             hasher = tenants.alias_hasher(tx, self.ledger.ring, self.tenant_id)
         rows = [
             uploads.NewRecord(
-                row=0,
+                row=i,
                 class_index=int(label),
                 payload=np.ascontiguousarray(x, dtype="<f4").tobytes(),
                 external_id=f"{p.name}/{i}",
@@ -83,7 +91,7 @@ class World:
             for p in people
             for i, (x, label) in enumerate(zip(p.x, p.y, strict=True))
         ]
-        upload_id = uploads.begin(self.ledger, self.tenant_id, cohort)
+        upload_id = uploads.begin(self.ledger, self.tenant_id, cohort, corrects=corrects)
         uploads.store_chunk(self.ledger, hasher, upload_id, rows, subject_type="controller_customer_id")
         uploads.finish(self.ledger, upload_id)
         self.uploads.append(upload_id)
@@ -117,6 +125,25 @@ class World:
         with self.ledger.database.begin() as tx:
             hasher = tenants.alias_hasher(tx, self.ledger.ring, self.tenant_id)
             return requests.accept(tx, self.tenant_id, chosen, hasher, regulation="gdpr").id
+
+    def hold(self, name: str) -> str:
+        """Place a legal hold on a subject and return its id."""
+        with self.ledger.database.begin() as tx:
+            hasher = tenants.alias_hasher(tx, self.ledger.ring, self.tenant_id)
+            subject = SubjectName("controller_customer_id", "raw", name)
+            return holds.place(tx, self.tenant_id, subject, "case 17", hasher, self.ledger.ring).id
+
+    def release(self, hold_id: str) -> list[str]:
+        """Release a hold and return the ids of the requests that were filed again."""
+        with self.ledger.database.begin() as tx:
+            return releases.release(tx, self.tenant_id, hold_id)
+
+    def withdraw(self, *names: str) -> int:
+        """Withdraw these subjects' suppressions and return of how many there was one."""
+        with self.ledger.database.begin() as tx:
+            hasher = tenants.alias_hasher(tx, self.ledger.ring, self.tenant_id)
+            people = [forms_of(SubjectName("controller_customer_id", "raw", name), hasher) for name in names]
+            return suppressions.withdraw(tx, self.tenant_id, people)
 
     def work(self, limit: int = 200, deps: Deps | None = None) -> int:
         """Run jobs until there is none to run; return how many ran."""
