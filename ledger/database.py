@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+
+from ledger.errors import StoreFailed, StoreFull, StoreReadOnly
 
 Clock = Callable[[], int]  # UTC integer microseconds
 Random = Callable[[int], bytes]  # cryptographic bytes
@@ -71,6 +74,32 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+_SQLITE_FACTS: dict[int, type[StoreFailed]] = {8: StoreReadOnly, 10: StoreFailed, 13: StoreFull}
+_POSTGRES_FACTS: dict[str, type[StoreFailed]] = {"25006": StoreReadOnly, "53100": StoreFull, "58030": StoreFailed}
+
+
+def storage_fact(problem: DBAPIError) -> StoreFailed | None:
+    """Return what a database error says about the disk under the database, None when it says nothing about that."""
+    code = getattr(problem.orig, "sqlite_errorcode", None)
+    if isinstance(code, int):
+        fact = _SQLITE_FACTS.get(code & 0xFF)  # the primary code: sqlite.org/rescode.html
+    else:
+        fact = _POSTGRES_FACTS.get(getattr(problem.orig, "sqlstate", None) or "")
+    return None if fact is None else fact("the database's files cannot be written")
+
+
+@contextmanager
+def _facts() -> Iterator[None]:
+    """Turn what the database says about its disk into the ledger's errors."""
+    try:
+        yield
+    except DBAPIError as problem:
+        fact = storage_fact(problem)
+        if fact is None:
+            raise
+        raise fact from problem
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """One open transaction: its session, its time (UTC microseconds) and a source of random bytes."""
@@ -99,8 +128,12 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Transaction]:
-        """Open a transaction that writes; it commits on leaving and rolls back on any error."""
+        """Open a transaction that writes; it commits on leaving and rolls back on any error.
+
+        Raises StoreFull, StoreReadOnly, StoreFailed: the disk under the database fails; nothing was changed.
+        """
         with (
+            _facts(),
             self.engine.connect().execution_options(lacuna_write=True) as connection,
             Session(connection, expire_on_commit=False, autoflush=True) as session,
             session.begin(),
@@ -109,8 +142,9 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """Open a transaction that only reads. Rows stay usable after it; nothing is written."""
+        """Open a transaction that only reads. Rows stay usable after it; nothing is written. Raises as `begin`."""
         with (
+            _facts(),
             self.engine.connect() as connection,
             Session(connection, expire_on_commit=False, autoflush=False) as session,
         ):
@@ -123,6 +157,6 @@ class Database:
         """
         if not self.is_sqlite:
             return True
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with _facts(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
             return bool(busy == 0)

@@ -105,7 +105,7 @@ class StoreFailed(LedgerError):
     """The disk under the store failed. Nothing half-written is visible."""
 
     def __init__(self, why: str, advice: str = "Check the disk and its mount, then try again") -> None:
-        super().__init__(f"The object store failed: {why}. {advice}.")
+        super().__init__(f"The store failed: {why}. {advice}.")
         self.why = why
 
 

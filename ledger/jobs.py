@@ -188,9 +188,16 @@ def finish(tx: Transaction, claim: Claim, result: dict[str, Any] | None = None) 
     job.result, job.error = result, None
 
 
-def put_back(tx: Transaction, claim: Claim, *, not_before: int, error: str | None = None) -> None:
-    """Make the job ready again: a slice is done, or it must wait. Without `error` the attempt does not count."""
+def put_back(
+    tx: Transaction, claim: Claim, *, not_before: int, error: str | None = None, at_most: int | None = None
+) -> None:
+    """Make the job ready again: a slice is done, or it must wait. Without `error` the attempt does not count.
+
+    With `at_most` no more attempts than that are counted, however many there are: it may go on failing for days.
+    """
     job = check_fence(tx, claim)
+    if at_most is not None:
+        job.attempts = min(job.attempts, at_most)
     job.state, job.not_before, job.lease_until, job.error = "ready", not_before, None, error
     if error is None:
         job.attempts = 0

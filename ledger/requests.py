@@ -216,6 +216,8 @@ def model_passed(tx: Transaction, model_id: str, version_id: str, applied_seq: i
         if request.seq is None or request.seq > applied_seq:
             continue
         waiting.version_id = version_id
+        if request.error is not None and request.error.startswith(_naming(tx, model_id, "")):
+            request.error = None  # what another model said stays
         tx.session.flush()
         _publish_if_passed(tx, request)
 
@@ -253,6 +255,13 @@ def mark_stuck(
     for request in tx.session.execute(query).scalars():
         request.error = error
         events.append(tx, tenant_id, "forget.stuck", request.id)
+
+
+def show_waiting(tx: Transaction, tenant_id: str, model_id: str | None, error: str) -> None:
+    """Show what these requests wait for, while their job goes on trying. Unlike `mark_stuck` no event tells of it."""
+    error = _naming(tx, model_id, error)
+    served = update(ForgetRequest).where(stuck.served_by(tenant_id, model_id))
+    tx.session.execute(served.values(error=error).execution_options(synchronize_session=False))
 
 
 def _naming(tx: Transaction, model_id: str | None, error: str) -> str:

@@ -41,14 +41,17 @@ class Loop:
 
     def run(self) -> None:
         """Work until `stop`. A database that is away for a while is waited for."""
+        said = None
         while not self._over:
             self._wake.clear()
             try:
                 self._sweep()
-                busy = run_next(self._deps)
+                busy, failed = run_next(self._deps), None
             except (DBAPIError, LedgerError) as problem:
-                log.warning("looking for jobs failed; trying again", why=type(problem).__name__)
-                busy = False
+                busy, failed = False, type(problem).__name__
+            if failed not in (None, said):  # once: the log may lie on the disk that is full
+                log.warning("looking for jobs failed; trying again", why=failed)
+            said = failed
             if not busy and not self._over:
                 self._wake.wait(self._poll_s)
 

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from ledger import generations, jobs, requests
-from ledger.errors import LeaseLost, LedgerError, ModelRetired, PublishConflict
+from ledger.errors import LeaseLost, LedgerError, ModelRetired, PublishConflict, StoreFailed, StoreFull, StoreReadOnly
 from ledger.tables import Model
 from unlearning.errors import UnlearningError
 from workers import advance, destroy, ingest, purge, rebuild, train_core
@@ -28,9 +28,13 @@ RUN: dict[str, Run] = {
     jobs.REBUILD: rebuild.run,
     jobs.DESTROY: destroy.run,
 }
+SERVE_REQUESTS = (jobs.ADVANCE, jobs.PURGE, jobs.DESTROY)
 # These say that the world moved on, not that the work is wrong: try again, without counting.
 MOVED_ON = (PublishConflict, StillServed, StillWorked, StillWritten)
+# These say that the disk is full or read-only: try again for as long as it takes, and show why.
+NO_ROOM = (StoreFull, StoreReadOnly)
 BACKOFF_US = 200_000
+COUNTED_WITHOUT_ROOM = 5  # attempts, so that the pause stays below ten seconds
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +66,10 @@ def run_claimed(deps: Deps, claim: jobs.Claim) -> None:
     except MOVED_ON as problem:
         facts.info("job steps aside", why=type(problem).__name__)
         _put_back(deps, claim, error=None)
+    except NO_ROOM as problem:
+        message = f"{type(problem).__name__}: {problem}"
+        facts.error("no room to work; trying again", error=message)
+        _put_back(deps, claim, error=message, at_most=COUNTED_WITHOUT_ROOM)
     except (UnlearningError, WorkError, LedgerError, DBAPIError, OSError, MemoryError) as problem:
         message = f"{type(problem).__name__}: {_safe_message(problem)}"
         facts.error("job failed", error=message, attempt=claim.attempts)
@@ -81,13 +89,16 @@ def _is_final(problem: Exception) -> bool:
     return isinstance(problem, UnlearningError | ModelRetired)
 
 
-def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None) -> None:
+def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None, at_most: int | None = None) -> None:
     # A job that steps aside waits too: without that the most urgent one would be claimed again before any other.
-    wait_us = BACKOFF_US if error is None else BACKOFF_US * 2 ** min(claim.attempts, 6)
+    attempts = claim.attempts if at_most is None else min(claim.attempts, at_most)
+    wait_us = BACKOFF_US if error is None else BACKOFF_US * 2 ** min(attempts, 6)
     try:
         with deps.ledger.database.begin() as tx:
-            jobs.put_back(tx, claim, not_before=tx.now + wait_us, error=error)
-    except (LeaseLost, DBAPIError) as problem:
+            jobs.put_back(tx, claim, not_before=tx.now + wait_us, error=error, at_most=at_most)
+            if error is not None and at_most is not None and claim.kind in SERVE_REQUESTS:
+                requests.show_waiting(tx, claim.tenant_id, claim.model_id, error)
+    except (LedgerError, DBAPIError) as problem:
         log.warning("job not put back; its lease will run out", job=claim.job_id, why=type(problem).__name__)
 
 
@@ -100,9 +111,9 @@ def _fail(deps: Deps, claim: jobs.Claim, message: str) -> None:
                 if model.state not in generations.GONE:  # such a one is released once it is destroyed
                     model.state, model.error = "failed", message
                     requests.release_model(tx, claim.model_id)
-            if claim.kind in (jobs.ADVANCE, jobs.PURGE, jobs.DESTROY):
+            if claim.kind in SERVE_REQUESTS:
                 requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message)
-    except (LeaseLost, DBAPIError) as problem:
+    except (LedgerError, DBAPIError) as problem:
         log.warning("job not failed; its lease will run out", job=claim.job_id, why=type(problem).__name__)
 
 
@@ -117,7 +128,7 @@ def heartbeat(deps: Deps, claim: jobs.Claim) -> Iterator[None]:
                 jobs.renew(deps.ledger.database, claim, lease_us=deps.lease_us)
             except LeaseLost:
                 return  # the job finds out when it publishes
-            except DBAPIError as problem:
+            except (StoreFailed, DBAPIError) as problem:
                 log.warning("lease not renewed", job=claim.job_id, why=type(problem).__name__)
 
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select, text, update
+from sqlalchemy.exc import DBAPIError
 from support.clock import FixedClock
 from support.waiting import wait_until
 from support.world import NewWorld, World
 
 from ledger import changes
-from ledger.database import Database, open_engine
+from ledger.database import Database, open_engine, storage_fact
+from ledger.errors import StoreFull, StoreReadOnly
+from ledger.migrate import upgrade
 from ledger.tables import Change, Job, Tenant
 
 
@@ -161,3 +166,52 @@ def test_a_new_database_that_somebody_writes_to_is_waited_for(tmp_path: Path) ->
 
 def test_other_databases_have_no_log_to_cut(new_world: NewWorld, fresh_postgres_database: str) -> None:
     assert new_world(fresh_postgres_database, core_people=1).ledger.database.checkpoint()
+
+
+def test_a_full_database_is_a_fact_of_its_own(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    upgrade(engine)
+    database = Database(engine, lambda: 1, secrets.token_bytes)
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+
+    def limit(connection: Any, _record: Any, _proxy: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def add() -> None:
+        with database.begin() as tx:
+            for _ in range(2000):
+                tx.session.add(Tenant(id=tx.new_id(), name=tx.new_id(), identifier_key=b"", change_seq=0, created_at=1))
+
+    event.listen(engine, "checkout", limit)
+    with pytest.raises(StoreFull, match="Free space"):
+        add()
+    with database.read() as tx:
+        assert tx.session.execute(select(Tenant)).first() is None  # nothing of it was kept
+    event.remove(engine, "checkout", limit)
+    engine.dispose()
+    add()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+        with pytest.raises(DBAPIError) as refused:
+            connection.exec_driver_sql("DELETE FROM tenants")
+        assert isinstance(storage_fact(refused.value), StoreReadOnly)
+    engine.dispose()
+
+
+def test_a_read_only_postgres_is_a_fact_of_its_own(fresh_postgres_database: str) -> None:
+    engine = open_engine(fresh_postgres_database)
+    upgrade(engine)
+    database = Database(engine, lambda: 1, secrets.token_bytes)
+
+    def run(statement: str) -> None:
+        with database.begin() as tx:
+            tx.session.execute(text("SET TRANSACTION READ ONLY"))
+            tx.session.execute(text(statement))
+
+    with pytest.raises(StoreReadOnly):
+        run("DELETE FROM tenants")
+    with pytest.raises(DBAPIError) as other:
+        run("SELECT 1 / 0")
+    assert storage_fact(other.value) is None
+    engine.dispose()

@@ -17,7 +17,7 @@ from support.world import NewWorld, World, make_deps
 
 from ledger import jobs
 from ledger.database import Database
-from ledger.errors import LeaseLost, PublishConflict, StoreFull
+from ledger.errors import LeaseLost, PublishConflict, StoreFailed, StoreFull, StoreReadOnly
 from ledger.tables import ForgetRequest, Job, Model
 from unlearning.errors import UnlearningError
 from workers import runner
@@ -67,7 +67,7 @@ def test_nothing_to_do(deps: Deps) -> None:
     assert not run_next(deps)
 
 
-@pytest.mark.parametrize("problem", [StoreFull("full"), OSError("disk"), MemoryError("none"), AWAY])
+@pytest.mark.parametrize("problem", [StoreFailed("broken"), OSError("disk"), MemoryError("none"), AWAY])
 def test_a_failed_attempt_is_repeated_later_and_later_and_in_the_end_fails(
     deps: Deps, world: World, clock: FixedClock, problem: Exception
 ) -> None:
@@ -87,6 +87,28 @@ def test_a_failed_attempt_is_repeated_later_and_later_and_in_the_end_fails(
     assert (now.error or "").startswith(type(problem).__name__)
     assert "identity" not in (now.error or "")
     assert waits == [BACKOFF_US * 2 ** min(n, 6) for n in range(1, jobs.MAX_ATTEMPTS)]
+
+
+@pytest.mark.parametrize("problem", [StoreFull("full"), StoreReadOnly("read-only")])
+def test_a_full_disk_is_waited_for_as_long_as_it_takes(
+    deps: Deps, world: World, clock: FixedClock, problem: Exception
+) -> None:
+    job_id = add(deps, world)
+    with working_as(jobs.PURGE, raising(problem)):
+        for _ in range(2 * jobs.MAX_ATTEMPTS):
+            assert run_next(deps)
+            now = job(deps, job_id)
+            assert (now.state, (now.error or "").partition(":")[0]) == ("ready", type(problem).__name__)
+            assert clock() < now.not_before <= clock() + 10_000_000
+            clock.advance(microseconds=now.not_before - clock())
+    with working_as(jobs.PURGE, lambda deps_, claim: finish(deps_, claim)):
+        assert run_next(deps)
+    assert (job(deps, job_id).state, job(deps, job_id).error) == ("done", None)
+
+
+def finish(deps: Deps, claim: jobs.Claim) -> None:
+    with deps.ledger.database.begin() as tx:
+        jobs.finish(tx, claim)
 
 
 def test_mathematics_that_refuses_its_input_fails_at_once(deps: Deps, world: World) -> None:
