@@ -26,32 +26,36 @@ ADVICE = "Write it again with pyarrow.parquet.write_table and send it again"
 CORRECT = "Correct these rows"
 MAGIC = b"PAR1"
 LARGEST_FOOTER = 16 * 2**20
-MOST_CONTAINER = 2**20  # entries of a list within the footer
 RESERVED = ("y", "id", "subject")
 BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, OverflowError)
+LIMITS: dict[str, Any] = {
+    "buffer_size": 2**20,
+    "pre_buffer": False,
+    "thrift_string_size_limit": LARGEST_FOOTER,
+    "thrift_container_size_limit": 2**20,  # entries of one list within the footer
+    "page_checksum_verification": True,
+    "arrow_extensions_enabled": False,
+}
 
 
 @contextmanager
 def open_parquet(file: IO[bytes], wanted: Format, limits: Limits, errors: RowErrors) -> Iterator[Iterator[Chunk]]:
     """Give the file's rows in order. What is wrong with them goes into `errors`. Raises UploadRefused."""
     _check_ends(file)
-    texts = ["subject", "id", "y"]
     try:
-        parquet = pq.ParquetFile(
-            file,
-            buffer_size=2**20,
-            pre_buffer=False,
-            read_dictionary=texts,
-            thrift_string_size_limit=LARGEST_FOOTER,
-            thrift_container_size_limit=MOST_CONTAINER,
-            page_checksum_verification=True,
-            arrow_extensions_enabled=False,
-        )
-        features = _columns(parquet.schema_arrow, wanted)
-        _check_size(parquet.metadata, limits)
+        metadata = pq.ParquetFile(file, **LIMITS).metadata
+        _check_size(metadata, limits)
+        schema = metadata.schema.to_arrow_schema()
+        features = _columns(schema, wanted)
+        texts = [name for name in RESERVED if name in schema.names and _is_text(schema.field(name).type)]
+        file.seek(0)
+        parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts, **LIMITS)
         yield _chunks(parquet, features, wanted, errors)
     except UploadRefused:
         raise
+    except MemoryError as problem:
+        why = "reading it needs more memory than an upload may take"
+        raise UploadRefused(why, "Write smaller pages and row groups, and lists of the right length") from problem
     except BROKEN as problem:
         raise UploadRefused("the Parquet file is damaged or of a kind that is not read here", ADVICE) from problem
 
@@ -110,6 +114,10 @@ def _columns(schema: Any, wanted: Format) -> list[str]:
 
 def _is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_number(kind: Any) -> bool:
@@ -174,7 +182,7 @@ def _texts(
     """Return a column of texts, each different one made once: a dictionary may repeat a long one very often."""
     packed = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     different = packed.dictionary
-    if not (pa.types.is_string(different.type) or pa.types.is_large_string(different.type)):
+    if not _is_text(different.type):
         raise UploadRefused(f"{name} is no column of texts", "Send strings", member=name)
     sizes = pc.fill_null(pc.binary_length(different), 0).to_numpy(zero_copy_only=False)
     known = [None if size > 4 * longest else text.as_py() for text, size in zip(different, sizes, strict=True)]
