@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import func, select
 
-from ledger import core_imports, events, generations, jobs
+from ledger import changes, core_imports, events, generations, jobs
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, WrongCohortKind
 from ledger.tables import Base, Cohort, Generation, Model, ModelCohort, ModelVersion, Record, Upload
@@ -64,6 +64,7 @@ def create_cohort(
 
     Raises NameTaken.
     """
+    changes.lock_sequence(tx, tenant_id)  # whoever takes the same name at this moment comes after
     taken = select(Cohort.id).where(Cohort.tenant_id == tenant_id, Cohort.name == name)
     if tx.session.execute(taken).first():
         raise NameTaken("cohort", name)
@@ -153,6 +154,7 @@ def register_model(
 
     Raises NotFound, NameTaken, WrongCohortKind.
     """
+    changes.lock_sequence(tx, tenant_id)  # whoever takes the same name at this moment comes after
     taken = select(Model.id).where(Model.tenant_id == tenant_id, Model.name == plan.name)
     if tx.session.execute(taken).first():
         raise NameTaken("model", plan.name)

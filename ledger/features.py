@@ -66,7 +66,7 @@ def make_ready(tx: Transaction, claim: jobs.Claim) -> bool:
         return False
     model = generations.require_alive(tx, claim.model_id)
     if model.state != "ready":
-        model.state = "ready"
+        model.state, model.error = "ready", None
         events.append(tx, claim.tenant_id, "model.ready", model.id, core=model.public_digest)
         jobs.add_advance(tx, claim.tenant_id, model.id)
     return True

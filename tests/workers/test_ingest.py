@@ -198,3 +198,14 @@ def test_a_stored_object_that_is_really_lost_is_an_error(world: World) -> None:
         world.ledger.objects.delete(next(iter(name)))
     run(world, jobs.INGEST_MODEL)
     assert any("ObjectMissing" in (error or "") for error in failed_attempts(world))
+
+
+def test_a_model_that_becomes_ready_after_a_retry_shows_no_error(world: World) -> None:
+    ingesting(world)
+    with world.ledger.database.begin() as tx:
+        model = tx.session.get_one(Model, world.model_id)
+        model.state, model.error = "failed", "StoreFull: no room"
+    run(world, jobs.INGEST_MODEL)
+    with world.ledger.database.read() as tx:
+        ready = tx.session.get_one(Model, world.model_id)
+    assert (ready.state, ready.error) == ("ready", None)
