@@ -25,6 +25,8 @@
     ├── ReasonRefused           the reason of a hold names somebody
     ├── LineageBroken           a model rests on data that the ledger does not call public
     ├── UploadClosed            an upload was finished or given up before
+    ├── UploadIncomplete        not all announced bytes of an upload have arrived
+    ├── OffsetMismatch          a part of an upload does not begin where the last one ended
     ├── WrongState              the thing is not in a state in which this can be done
     ├── ModelRetired            the model is being destroyed, or is destroyed
     ├── SuccessorPending        a model has a successor in the making already
@@ -266,6 +268,24 @@ class UploadClosed(LedgerError):
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(f"Upload {upload_id} is closed. Nothing of it was kept unless it had finished; send it anew.")
+
+
+class UploadIncomplete(LedgerError):
+    """Fewer bytes have arrived than were announced, or none."""
+
+    def __init__(self, received: int, announced: int | None) -> None:
+        super().__init__(
+            f"{received} of {announced if announced is not None else 'no'} announced bytes have arrived. "
+            "Send the rest, then finish the upload."
+        )
+
+
+class OffsetMismatch(LedgerError):
+    """A part does not begin where the last one ended."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"The next byte of this upload is number {expected}. Send the file from there.")
+        self.expected = expected
 
 
 class WrongState(LedgerError):

@@ -136,7 +136,7 @@ def _writer_lives(tx: Transaction, owner: str) -> bool:
     kind, _, rest = owner.partition(":")
     if kind == "upload":
         upload = tx.session.get(Upload, rest)
-        return upload is not None and upload.state == "receiving" and upload.lease_until >= tx.now
+        return upload is not None and upload.state in ("open", "receiving") and upload.lease_until >= tx.now
     if kind == _UNTIL:
         return int(rest) >= tx.now
     job_id, _, fence = rest.partition(":")

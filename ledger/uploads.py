@@ -1,7 +1,8 @@
 """Storing records: all of an upload, or nothing of it.
 
-`receiving -> stored -> added`, or `failed`. Chunks become encrypted shards and rows that nobody sees until the upload
-is finished. If the receiving process dies, the upload's lease runs out and `abandon` takes everything back.
+`receiving -> stored -> added`, or `failed`. An upload in parts is `open` before (see parts.py). Chunks become encrypted
+shards and rows that nobody sees until the upload is finished. If the receiving process dies, the upload's lease runs
+out and `abandon` takes everything back.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ from ledger.tables import (
     SubjectAlias,
     Suppression,
     Upload,
+    UploadPart,
 )
 
 LEASE_US = 15 * 60 * 1_000_000
+OPEN_US = 24 * 3600 * 1_000_000
+"""How long an upload in parts is kept after its last sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,8 @@ def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
         names = select(RecordShard.object_name).where(RecordShard.upload_id == upload_id)
         inventory.enliven(tx, tx.session.execute(names).scalars())
         upload.state = "stored"
+        parts = delete(UploadPart).where(UploadPart.upload_id == upload_id).returning(UploadPart.object_name)
+        inventory.doom(tx, list(tx.session.execute(parts).scalars()))
         events.append(
             tx, upload.tenant_id, "records.stored", upload.id, cohort=upload.cohort_id, records=upload.records
         )
@@ -148,34 +154,75 @@ def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
 
 
 def abandon(ledger: Ledger, upload_id: str) -> None:
-    """Take back an upload that was not finished: rows, shards, and subjects that only it had brought."""
+    """Take back what an unfinished upload has stored: rows, shards, and subjects that only it had brought.
+
+    One that came in parts keeps them and is open again: it may be finished later.
+    """
     with ledger.database.begin() as tx:
         upload = tx.session.get(Upload, upload_id, with_for_update=True)
         if upload is None or upload.state != "receiving":
             return
-        upload.state = "failed"
-        upload.records = 0
-        names = select(StoredObject.name).where(StoredObject.owner == f"upload:{upload_id}")
-        inventory.doom(tx, list(tx.session.execute(names).scalars()))
-        brought = select(Record.subject_id).where(_of_upload(upload_id)).distinct()
-        subject_ids = list(tx.session.execute(brought).scalars())
-        tx.session.execute(delete(Record).where(_of_upload(upload_id)))
-        tx.session.execute(delete(RecordShard).where(RecordShard.upload_id == upload_id))
-        tenant_id = upload.tenant_id
-        drop_unused_subjects(tx, tenant_id, [s for s in subject_ids if s is not None])
-    inventory.delete_doomed(ledger.database, ledger.objects, tenant_id)
+        if upload.format is None:
+            upload.state = "failed"
+            _doom_objects(tx, upload)
+        else:
+            upload.state, upload.lease_until = "open", tx.now + OPEN_US
+            _doom_objects(tx, upload, kind="records")
+        _take_back(tx, upload)
+    inventory.delete_doomed(ledger.database, ledger.objects, upload.tenant_id)
+
+
+def give_up(ledger: Ledger, upload_id: str, *, error: str | None = None, only_expired: bool = False) -> bool:
+    """End an upload that is open or receiving, with all its parts. False: it was neither.
+
+    `error`: why it failed, kept for whoever asks. `only_expired`: not when it was heard of meanwhile.
+    """
+    with ledger.database.begin() as tx:
+        upload = tx.session.get(Upload, upload_id, with_for_update=True)
+        if upload is None or upload.state not in ("open", "receiving"):
+            return False
+        if only_expired and upload.lease_until >= tx.now:
+            return False
+        upload.state, upload.error = "failed", error
+        _doom_objects(tx, upload)
+        tx.session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
+        _take_back(tx, upload)
+    inventory.delete_doomed(ledger.database, ledger.objects, upload.tenant_id)
+    return True
+
+
+def _doom_objects(tx: Transaction, upload: Upload, *, kind: str | None = None) -> None:
+    names = select(StoredObject.name).where(StoredObject.owner == f"upload:{upload.id}")
+    if kind is not None:
+        names = names.where(StoredObject.kind == kind)
+    inventory.doom(tx, list(tx.session.execute(names).scalars()))
+
+
+def _take_back(tx: Transaction, upload: Upload) -> None:
+    upload.records = 0
+    brought = select(Record.subject_id).where(_of_upload(upload.id)).distinct()
+    subject_ids = list(tx.session.execute(brought).scalars())
+    tx.session.execute(delete(Record).where(_of_upload(upload.id)))
+    tx.session.execute(delete(RecordShard).where(RecordShard.upload_id == upload.id))
+    drop_unused_subjects(tx, upload.tenant_id, [s for s in subject_ids if s is not None])
 
 
 def abandon_expired(ledger: Ledger, *, everything: bool = False) -> int:
-    """Abandon uploads whose receiver is gone; with `everything`, all (when no other receiver can be alive)."""
+    """Abandon uploads whose receiver is gone; with `everything`, all (when no other receiver can be alive).
+
+    Open ones end when nothing was heard of them for a day.
+    """
     with ledger.database.read() as tx:
         query = select(Upload.id).where(Upload.state == "receiving")
         if not everything:
             query = query.where(Upload.lease_until < tx.now)
         stale = list(tx.session.execute(query).scalars())
+        forgotten = select(Upload.id).where(Upload.state == "open", Upload.lease_until < tx.now)
+        left = list(tx.session.execute(forgotten).scalars())
     for upload_id in stale:
         abandon(ledger, upload_id)
-    return len(stale)
+    ended = [give_up(ledger, i, error="Nothing was heard of it for a day.", only_expired=True) for i in left]
+    return len(stale) + sum(ended)
 
 
 def drop_unused_subjects(tx: Transaction, tenant_id: str, subject_ids: Sequence[str]) -> None:

@@ -7,7 +7,17 @@ The database holds only random ids, keyed hashes (HMACs) and class indices: no i
 
 from ledger.tables.base import Base
 from ledger.tables.cores import CoreImport
-from ledger.tables.data import Change, Cohort, CoreContent, Record, RecordShard, Subject, SubjectAlias, Upload
+from ledger.tables.data import (
+    Change,
+    Cohort,
+    CoreContent,
+    Record,
+    RecordShard,
+    Subject,
+    SubjectAlias,
+    Upload,
+    UploadPart,
+)
 from ledger.tables.evidence import Event, Leaf
 from ledger.tables.generations import Destruction, Generation
 from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
@@ -54,5 +64,6 @@ __all__ = [
     "Suppression",
     "Tenant",
     "Upload",
+    "UploadPart",
     "WebhookDelivery",
 ]

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     String,
+    Text,
     UniqueConstraint,
     text,
 )
@@ -46,6 +47,9 @@ class Cohort(Base):
 class Upload(Base):
     """Records that arrived together: `receiving -> stored -> added`, or `failed`.
 
+    One that arrives in parts is `open` first. It has a format, a subject type, and how many bytes are announced and
+    received; `error` says why it failed.
+
     Stored records can be forgotten; `added_seq` is the change from which versions fold them in.
     """
 
@@ -62,6 +66,21 @@ class Upload(Base):
     request_id: Mapped[str | None] = mapped_column(ForeignKey("forget_requests.id"))  # that removes what it replaces
     lease_until: Mapped[int] = mapped_column(Micros)
     created_at: Mapped[int] = mapped_column(Micros)
+    format: Mapped[str | None] = mapped_column(String(16))
+    subject_type: Mapped[str | None] = mapped_column(String(64))
+    announced_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    received_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class UploadPart(Base):
+    """Bytes of an upload that arrives in parts, sealed in an object of its own until the upload is finished."""
+
+    __tablename__ = "upload_parts"
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # where its first byte lies
+    size: Mapped[int] = mapped_column(BigInteger)
+    object_name: Mapped[str] = mapped_column(String(64))
 
 
 class Subject(Base):
