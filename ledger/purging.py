@@ -13,6 +13,8 @@ from ledger.database import Transaction
 from ledger.errors import LineageBroken
 from ledger.tables import Certificate, FeatureShard, ForgetRequest, ModelVersion, Record, RecordShard, RequestModel
 
+AT_ONCE = 500  # rows named in one statement
+
 
 @dataclass(frozen=True, slots=True)
 class DoomedShard:
@@ -60,48 +62,89 @@ def shards(tx: Transaction, request_ids: Sequence[str]) -> list[DoomedShard]:
     records: dict[str, list[int]] = {}
     for shard_id, record_id in tx.session.execute(query):
         records.setdefault(shard_id, []).append(record_id)
-    found = []
-    for shard_id, ids in records.items():
-        row = tx.session.get_one(RecordShard, shard_id, populate_existing=True)
-        features = select(FeatureShard).where(FeatureShard.record_shard_id == shard_id)
-        by_model = {f.model_id: f.object_name for f in tx.session.execute(features).scalars()}
-        found.append(DoomedShard(shard_id, row.cohort_id, row.object_name, tuple(ids), by_model))
-    return found
+    rows = {row.id: row for row in _record_shards(tx, list(records), lock=False)}
+    features = _feature_shards(tx, list(records))
+    return [
+        DoomedShard(
+            shard_id, rows[shard_id].cohort_id, rows[shard_id].object_name, tuple(ids), _names(features, shard_id)
+        )
+        for shard_id, ids in records.items()
+    ]
 
 
 def replace(
-    tx: Transaction, claim: jobs.Claim, old: DoomedShard, record_object: str | None, features: Mapping[str, str | None]
-) -> bool:
-    """Let go of a shard's forgotten records: point to the rewritten objects, delete the rows, doom the old objects.
+    tx: Transaction, claim: jobs.Claim, old: Sequence[DoomedShard], successors: Mapping[str, str | None]
+) -> list[DoomedShard]:
+    """Let go of shards' forgotten records: point to the rewritten objects, delete the rows, doom the old objects.
 
-    `None` for an object means that nothing is left in it. False, and nothing changed, when the shard or the set of its
-    feature shards changed meanwhile. Raises LeaseLost.
+    `successors` maps each object to the one that takes its place, None when nothing is left in it. Returns the shards
+    that were replaced; where a shard or the set of its feature shards changed meanwhile, its successors are doomed
+    instead. Raises LeaseLost.
     """
     jobs.check_fence(tx, claim)
-    row = tx.session.get(RecordShard, old.shard_id, with_for_update=True, populate_existing=True)
-    query = select(FeatureShard).where(FeatureShard.record_shard_id == old.shard_id)
-    current = {f.model_id: f for f in tx.session.execute(query).scalars()}
-    same = {model_id: f.object_name for model_id, f in current.items()} == dict(old.features)
-    if row is None or row.object_name != old.object_name or not same:
-        return False
-    subjects = select(Record.subject_id).where(Record.id.in_(old.record_ids), Record.subject_id.is_not(None)).distinct()
-    subject_ids = [subject_id for subject_id in tx.session.execute(subjects).scalars() if subject_id is not None]
-    tx.session.execute(delete(Record).where(Record.id.in_(old.record_ids)))
-    for model_id, feature_shard in current.items():
-        name = features[model_id]
-        if name is None:
-            tx.session.delete(feature_shard)
+    shard_ids = [shard.shard_id for shard in old]
+    rows = {row.id: row for row in _record_shards(tx, shard_ids, lock=True)}
+    features = _feature_shards(tx, shard_ids)
+    replaced = []
+    for shard in old:
+        row = rows.get(shard.shard_id)
+        if row is not None and (row.object_name, _names(features, row.id)) == (shard.object_name, dict(shard.features)):
+            replaced.append(shard)
         else:
-            feature_shard.object_name = name
-    tx.session.flush()
-    if record_object is None:
+            inventory.doom(tx, [successors[name] for name in (shard.object_name, *shard.features.values())])
+    _delete_records(tx, claim.tenant_id, [record_id for shard in replaced for record_id in shard.record_ids])
+    for shard in replaced:
+        for feature_shard in features.get(shard.shard_id, ()):
+            _point_to(tx, feature_shard, successors[feature_shard.object_name])
+    tx.session.flush()  # feature shards refer to record shards
+    for shard in replaced:
+        _point_to(tx, rows[shard.shard_id], successors[shard.object_name])
+    names = [name for shard in replaced for name in (shard.object_name, *shard.features.values())]
+    inventory.doom(tx, names)
+    inventory.enliven(tx, [new for name in names if (new := successors[name]) is not None])
+    return replaced
+
+
+def _point_to(tx: Transaction, row: RecordShard | FeatureShard, name: str | None) -> None:
+    if name is None:
         tx.session.delete(row)
     else:
-        row.object_name = record_object
-    uploads.drop_unused_subjects(tx, claim.tenant_id, subject_ids)
-    inventory.doom(tx, [old.object_name, *old.features.values()])
-    inventory.enliven(tx, [name for name in (record_object, *features.values()) if name is not None])
-    return True
+        row.object_name = name
+
+
+def _record_shards(tx: Transaction, shard_ids: Sequence[str], *, lock: bool) -> list[RecordShard]:
+    found: list[RecordShard] = []
+    for start in range(0, len(shard_ids), AT_ONCE):
+        query = select(RecordShard).where(RecordShard.id.in_(shard_ids[start : start + AT_ONCE]))
+        query = query.order_by(RecordShard.id).execution_options(populate_existing=True)
+        found += tx.session.execute(query.with_for_update() if lock else query).scalars()
+    return found
+
+
+def _feature_shards(tx: Transaction, shard_ids: Sequence[str]) -> dict[str, list[FeatureShard]]:
+    found: dict[str, list[FeatureShard]] = {}
+    for start in range(0, len(shard_ids), AT_ONCE):
+        query = select(FeatureShard).where(FeatureShard.record_shard_id.in_(shard_ids[start : start + AT_ONCE]))
+        for row in tx.session.execute(query.execution_options(populate_existing=True)).scalars():
+            found.setdefault(row.record_shard_id, []).append(row)
+    return found
+
+
+def _names(features: Mapping[str, Sequence[FeatureShard]], shard_id: str) -> dict[str, str]:
+    return {row.model_id: row.object_name for row in features.get(shard_id, ())}
+
+
+def _delete_records(tx: Transaction, tenant_id: str, record_ids: Sequence[int]) -> None:
+    """Delete rows of records, and the subjects of whom nothing is left."""
+    subject_ids: set[str] = set()
+    for start in range(0, len(record_ids), AT_ONCE):
+        part = Record.id.in_(record_ids[start : start + AT_ONCE])
+        subjects = select(Record.subject_id).where(part, Record.subject_id.is_not(None)).distinct()
+        subject_ids.update(
+            subject_id for subject_id in tx.session.execute(subjects).scalars() if subject_id is not None
+        )
+        tx.session.execute(delete(Record).where(part).execution_options(synchronize_session=False))
+    uploads.drop_unused_subjects(tx, tenant_id, sorted(subject_ids))
 
 
 def records_left(tx: Transaction, request_ids: Sequence[str]) -> int:

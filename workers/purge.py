@@ -158,14 +158,8 @@ def _rewrite(deps: Deps, claim: jobs.Claim, shards: list[DoomedShard]) -> list[R
         new = inventory.write_pending_each(ledger.database, ledger.objects, claim.tenant_id, kind, claim.owner, blobs)
         successors |= dict(zip(old, new, strict=True))
     deps.point("purge.shard_written")
-    replaced = []
     with deps.ledger.database.begin() as tx:
-        for shard in shards:
-            features = {model_id: successors[name] for model_id, name in shard.features.items()}
-            if purging.replace(tx, claim, shard, successors[shard.object_name], features):
-                replaced.append(shard)
-            else:
-                inventory.doom(tx, [successors[shard.object_name], *features.values()])
+        replaced = purging.replace(tx, claim, shards, successors)
     deps.point("purge.shard_replaced")
     return [_to_read_back(shard, successors) for shard in replaced]
 

@@ -163,7 +163,7 @@ def test_replacing_a_shard_lets_go_of_rows_objects_and_the_subject(world: World)
     held = claim(world)
     with world.ledger.database.begin() as tx:
         assert purging.records_left(tx, [request_id])
-        assert purging.replace(tx, held, shard, None, {})
+        assert purging.replace(tx, held, [shard], {shard.object_name: None}) == [shard]
         assert not purging.records_left(tx, [request_id])
     with world.ledger.database.read() as tx:
         assert tx.session.get(RecordShard, shard.shard_id) is None
@@ -185,7 +185,7 @@ def test_a_shard_that_changed_meanwhile_is_left_alone(world: World, changed: str
             tx.session.execute(delete(Record).where(Record.shard_id == shard.shard_id))
             tx.session.execute(delete(RecordShard).where(RecordShard.id == shard.shard_id))
     with world.ledger.database.begin() as tx:
-        assert not purging.replace(tx, held, shard, None, {})
+        assert purging.replace(tx, held, [shard], {shard.object_name: None}) == []
     with world.ledger.database.read() as tx:
         left = tx.session.execute(select(Record).where(Record.id.in_(shard.record_ids))).all()
         assert len(left) == (0 if changed == "gone" else 4)
@@ -199,7 +199,7 @@ def test_without_the_lease_nothing_is_let_go(world: World) -> None:
     request = world.request(request_id)
     for act in (
         lambda tx: purging.begin(tx, held),
-        lambda tx: purging.replace(tx, held, shard, None, {}),
+        lambda tx: purging.replace(tx, held, [shard], {shard.object_name: None}),
         lambda tx: purging.complete(tx, held, request, b"{}", {}),
     ):
         with pytest.raises(LeaseLost), world.ledger.database.begin() as tx:
