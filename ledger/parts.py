@@ -53,13 +53,21 @@ def get(tx: Transaction, tenant_id: str, upload_id: str, *, lock: bool = False) 
     return upload
 
 
+def check_open(upload: Upload, start: int) -> None:
+    """See that a part may come now and begin at `start`. Raises WrongState, OffsetMismatch."""
+    if upload.state != "open":
+        raise WrongState("upload", upload.state, "open")
+    if start != upload.received_bytes:
+        raise OffsetMismatch(upload.received_bytes or 0)
+
+
 def append(ledger: Ledger, tenant_id: str, upload_id: str, start: int, data: bytes) -> int:
     """Store the bytes that begin at `start` and return where the next begin.
 
     Raises NotFound, WrongState, OffsetMismatch: another part was faster, or one is missing; UploadClosed, StoreFailed.
     """
     with ledger.database.read() as tx:
-        _check_open(get(tx, tenant_id, upload_id), start)
+        check_open(get(tx, tenant_id, upload_id), start)
     if not data:
         return start
     random = ledger.database.random
@@ -69,7 +77,7 @@ def append(ledger: Ledger, tenant_id: str, upload_id: str, start: int, data: byt
     try:
         with ledger.database.begin() as tx:
             upload = get(tx, tenant_id, upload_id, lock=True)
-            _check_open(upload, start)
+            check_open(upload, start)
             tx.session.add(UploadPart(upload_id=upload_id, start=start, size=len(data), object_name=name))
             inventory.enliven(tx, [name])
             upload.received_bytes = start + len(data)
@@ -87,7 +95,7 @@ def claim(ledger: Ledger, tenant_id: str, upload_id: str) -> Upload:
     with ledger.database.begin() as tx:
         upload = get(tx, tenant_id, upload_id, lock=True)
         received = upload.received_bytes or 0
-        _check_open(upload, received)
+        check_open(upload, received)
         if received == 0 or received != (upload.announced_bytes or received):
             raise UploadIncomplete(received, upload.announced_bytes)
         upload.state, upload.lease_until = "receiving", tx.now + FINISH_US
@@ -126,10 +134,3 @@ def job_of(tx: Transaction, upload_id: str) -> int | None:
 def part_context(upload_id: str, start: int) -> bytes:
     """Return what the encryption of a part is bound to: its upload and its place."""
     return f"part:{upload_id}:{start}".encode()
-
-
-def _check_open(upload: Upload, start: int) -> None:
-    if upload.state != "open":
-        raise WrongState("upload", upload.state, "open")
-    if start != upload.received_bytes:
-        raise OffsetMismatch(upload.received_bytes or 0)

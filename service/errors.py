@@ -89,6 +89,8 @@ KINDS: dict[type[Exception], Kind] = {
     facts.RecordsClash: Kind(409, "records-clash", "Some records are stored already"),
     facts.SubjectSuppressed: Kind(409, "subject-suppressed", "Somebody in it asked to be forgotten"),
     facts.UploadClosed: WRONG_STATE,
+    facts.UploadIncomplete: WRONG_STATE,
+    facts.OffsetMismatch: Kind(409, "wrong-offset", "The part does not begin where the last one ended"),
     facts.WrongState: WRONG_STATE,
     facts.ModelRetired: WRONG_STATE,
     facts.SuccessorPending: WRONG_STATE,
@@ -165,7 +167,8 @@ def respond(problem: Exception, scope: Any) -> Response:
         faults = [Fault(pointer="#/subject", detail="These subjects asked to be forgotten.", rows=rows)]
     elif isinstance(problem, refusals.PlanRefused):
         faults = [Fault(pointer=f"#/{problem.field}", detail=f"{problem.why}.")]
-    return problem_response(kind, detail, scope, faults=faults)
+    headers = {"Upload-Offset": str(problem.expected)} if isinstance(problem, facts.OffsetMismatch) else None
+    return problem_response(kind, detail, scope, faults=faults, headers=headers)
 
 
 def problem_response(

@@ -30,6 +30,9 @@ from service.api import (
     records,
     versions,
 )
+from service.api import (
+    uploads as uploads_api,
+)
 from service.api.openapi import DESCRIPTION, describe
 from service.auth import Authentication
 from service.context import Context
@@ -48,6 +51,7 @@ ROUTERS = (
     operations,
     cohorts,
     records,
+    uploads_api,
     core_imports,
     models,
     generations,

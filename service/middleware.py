@@ -119,6 +119,8 @@ def declared_length(scope: Any) -> int:
 
 
 def is_upload(scope: Any) -> bool:
-    """Whether this request brings an archive of records, or a core."""
+    """Whether this request brings records, a part of them, or a core."""
     path = str(scope["path"])
+    if scope["method"] == "PATCH" and path.startswith("/v1/uploads/"):
+        return True
     return path == "/v1/core-imports" or (path.startswith("/v1/cohorts/") and path.endswith("/records"))
