@@ -19,6 +19,7 @@ from support.world import CLASSES, SHAPE, Person, person
 
 PATIENCE_S = 60.0
 DYING_WORKER = Path(__file__).with_name("dying_worker.py")
+FAILING_DISK_WORKER = Path(__file__).with_name("failing_disk_worker.py")
 CORE_PEOPLE = [person(f"public-{i}", 5) for i in range(12)]
 
 
@@ -75,6 +76,17 @@ class Deployment:
         if die_at is None:
             return self._start("worker", "-m", "workers")
         return self._start("dying", str(DYING_WORKER), die_at)
+
+    def start_worker_with_failing_disk(self, at: str, disk: Path, how: str) -> subprocess.Popen[bytes]:
+        """Start a worker whose disk is `full` or `read-only` from that point on."""
+        return self._start("worker", str(FAILING_DISK_WORKER), at, str(disk), how)
+
+    def refused_start(self) -> str:
+        """Start a server that cannot start; return what it says about that."""
+        count = len(self.processes)
+        server = self._start("server", "-m", "service.cli", "server", "--port", "0", "--no-worker")
+        assert server.wait(PATIENCE_S) != 0
+        return (self.folder / f"server-{count}.err").read_text()
 
     def upgrade(self) -> None:
         """Bring a database server's tables up to date, as the operator does before the first start."""
