@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from ledger import catalog, tables
 from ledger.database import Transaction
-from ledger.errors import NameTaken, NotFound
+from ledger.errors import NameTaken, NotFound, StoreFull
 from service.api.schemas import Body, CohortId, Items, Name, when
 from service.auth import Principal, needs
 from service.context import context_of
@@ -114,7 +114,7 @@ def _shown(tx: Transaction, cohort: tables.Cohort) -> Cohort:
     )
 
 
-@router.post("", status_code=201, summary="Make a cohort", responses=documented(NameTaken))
+@router.post("", status_code=201, summary="Make a cohort", responses=documented(NameTaken, StoreFull))
 def create(
     body: NewCohort, request: Request, response: Response, principal: Annotated[Principal, needs("data:write")]
 ) -> Cohort:

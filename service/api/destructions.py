@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from ledger import destruction, lines
-from ledger.errors import ModelRetired, NotFound
+from ledger.errors import ModelRetired, NotFound, StoreFull
 from service.api.models import Model, shown
 from service.api.schemas import ModelId
 from service.auth import ADMIN, Principal, needs
@@ -30,7 +30,9 @@ class Retired(BaseModel):
     job: int
 
 
-@router.delete("/{model_id}", status_code=202, summary="Destroy a model", responses=documented(NotFound, ModelRetired))
+@router.delete(
+    "/{model_id}", status_code=202, summary="Destroy a model", responses=documented(NotFound, ModelRetired, StoreFull)
+)
 def delete(
     model_id: ModelId, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
 ) -> Retired:

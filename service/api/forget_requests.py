@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger import requests, tables, tenants
 from ledger.database import Transaction
-from ledger.errors import CoreNeverForgotten, InvalidIdentifier, NotFound, SelectorInvalid, WrongState
+from ledger.errors import CoreNeverForgotten, InvalidIdentifier, NotFound, SelectorInvalid, StoreFull, WrongState
 from ledger.selectors import MOST_NAMED, Selector, SubjectName
 from service.api.schemas import Body, Id, Items, Limit, RequestId, rfc3339, when
 from service.auth import Principal, needs
@@ -121,7 +121,7 @@ def certificate_url(row: tables.ForgetRequest) -> str | None:
     "",
     status_code=202,
     summary="Ask for records to be forgotten",
-    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten),
+    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull),
 )
 def create(
     body: NewRequest, request: Request, response: Response, principal: Annotated[Principal, needs("forget:write")]

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger import catalog, core_imports, generations, lines
-from ledger.errors import ModelRetired, NotFound, SuccessorNotReady, SuccessorPending, WrongCohortKind
+from ledger.errors import ModelRetired, NotFound, StoreFull, SuccessorNotReady, SuccessorPending, WrongCohortKind
 from service.api.models import Configuration, Model, NewModel, Registered, plan, shown
 from service.api.schemas import Body, Id, Items, ModelId, when
 from service.auth import Principal, needs
@@ -107,6 +107,7 @@ def list_all(
         PlanRefused,
         UnknownArchitecture,
         ArchitectureRefused,
+        StoreFull,
     ),
 )
 def succeed(
@@ -138,7 +139,7 @@ def succeed(
     "/{model_id}/rollback",
     status_code=202,
     summary="Go back to an earlier configuration",
-    responses=documented(NotFound, ModelRetired, SuccessorPending, WrongCohortKind),
+    responses=documented(NotFound, ModelRetired, SuccessorPending, WrongCohortKind, StoreFull),
 )
 def roll_back(
     body: Rollback,
@@ -164,7 +165,7 @@ def roll_back(
     "/{model_id}/cut-over",
     status_code=202,
     summary="Let the successor take over",
-    responses=documented(NotFound, ModelRetired, SuccessorNotReady),
+    responses=documented(NotFound, ModelRetired, SuccessorNotReady, StoreFull),
 )
 def cut_over(
     model_id: ModelId, request: Request, response: Response, principal: Annotated[Principal, needs("models:write")]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger import catalog, core_imports, generations, jobs, tables, versions
 from ledger.database import Transaction
-from ledger.errors import ModelRetired, NameTaken, NotFound, WrongCohortKind
+from ledger.errors import ModelRetired, NameTaken, NotFound, StoreFull, WrongCohortKind
 from service.api.network_plan import network_plan
 from service.api.schemas import Body, Id, Items, ModelId, Name, when
 from service.auth import ADMIN, Principal, needs
@@ -174,7 +174,9 @@ def shown(tx: Transaction, model: tables.Model) -> Model:
     "",
     status_code=202,
     summary="Register a model",
-    responses=documented(NotFound, NameTaken, WrongCohortKind, PlanRefused, UnknownArchitecture, ArchitectureRefused),
+    responses=documented(
+        NotFound, NameTaken, WrongCohortKind, PlanRefused, UnknownArchitecture, ArchitectureRefused, StoreFull
+    ),
 )
 def create(
     body: NewModel, request: Request, response: Response, principal: Annotated[Principal, needs("models:write")]
