@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 
 from ledger import changes, events, holds, requests
 from ledger.database import Transaction
@@ -25,7 +25,9 @@ def release(tx: Transaction, tenant_id: str, hold_id: str) -> list[str]:
         .with_for_update(of=ForgetRequest)
     )
     found = list(tx.session.execute(stopped).scalars())
-    tx.session.execute(delete(HeldRequest).where(HeldRequest.hold_id == hold_id))
+    # Also what other holds stopped of these requests: the new ones will find out whether they still do.
+    done = or_(HeldRequest.hold_id == hold_id, HeldRequest.request_id.in_([request.id for request in found]))
+    tx.session.execute(delete(HeldRequest).where(done))
     tx.session.delete(hold)
     tx.session.flush()
     events.append(tx, tenant_id, "hold.released", hold_id, requests=len(found))

@@ -10,7 +10,16 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from ledger import generations, jobs, requests
-from ledger.errors import LeaseLost, LedgerError, ModelRetired, PublishConflict, StoreFailed, StoreFull, StoreReadOnly
+from ledger.errors import (
+    LeaseLost,
+    LedgerError,
+    LineageBroken,
+    ModelRetired,
+    PublishConflict,
+    StoreFailed,
+    StoreFull,
+    StoreReadOnly,
+)
 from ledger.tables import Model
 from unlearning.errors import UnlearningError
 from workers import advance, destroy, ingest, purge, rebuild, train_core
@@ -28,7 +37,7 @@ RUN: dict[str, Run] = {
     jobs.REBUILD: rebuild.run,
     jobs.DESTROY: destroy.run,
 }
-SERVE_REQUESTS = (jobs.ADVANCE, jobs.PURGE, jobs.DESTROY)
+SERVE_REQUESTS = (jobs.ADVANCE, jobs.PURGE, jobs.DESTROY, jobs.INGEST_UPLOAD)
 # These say that the world moved on, not that the work is wrong: try again, without counting.
 MOVED_ON = (PublishConflict, StillServed, StillWorked, StillWritten)
 # These say that the disk is full or read-only: try again for as long as it takes, and show why.
@@ -85,8 +94,8 @@ def _safe_message(problem: Exception) -> str:
 
 
 def _is_final(problem: Exception) -> bool:
-    """Whether trying again cannot help: the mathematics refused its input, or the model is to be destroyed."""
-    return isinstance(problem, UnlearningError | ModelRetired)
+    """Whether trying again cannot help: refused by the mathematics, retired, or to be repaired by a person."""
+    return isinstance(problem, UnlearningError | ModelRetired | LineageBroken)
 
 
 def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None, at_most: int | None = None) -> None:
@@ -112,7 +121,7 @@ def _fail(deps: Deps, claim: jobs.Claim, message: str) -> None:
                     model.state, model.error = "failed", message
                     requests.release_model(tx, claim.model_id)
             if claim.kind in SERVE_REQUESTS:
-                requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message)
+                requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message, upload_id=claim.upload_id)
     except (LedgerError, DBAPIError) as problem:
         log.warning("job not failed; its lease will run out", job=claim.job_id, why=type(problem).__name__)
 
