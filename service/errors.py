@@ -88,6 +88,9 @@ KINDS: dict[type[Exception], Kind] = {
     facts.InvalidIdentifier: Kind(422, "identifier-invalid", "An identifier is malformed"),
     facts.RecordsClash: Kind(409, "records-clash", "Some records are stored already"),
     facts.SubjectSuppressed: Kind(409, "subject-suppressed", "Somebody in it asked to be forgotten"),
+    facts.RecordsUnknown: Kind(409, "records-unknown", "Some records are not stored"),
+    facts.SubjectHeld: Kind(409, "subject-held", "Some records are on hold"),
+    facts.ReasonRefused: Kind(422, "reason-refused", "The reason names somebody"),
     facts.UploadClosed: WRONG_STATE,
     facts.UploadIncomplete: WRONG_STATE,
     facts.OffsetMismatch: Kind(409, "wrong-offset", "The part does not begin where the last one ended"),
@@ -165,6 +168,11 @@ def respond(problem: Exception, scope: Any) -> Response:
     elif isinstance(problem, facts.SubjectSuppressed):
         rows = problem.rows[: refusals.MOST_ROWS_SHOWN]
         faults = [Fault(pointer="#/subject", detail="These subjects asked to be forgotten.", rows=rows)]
+    elif isinstance(problem, facts.RecordsUnknown | facts.SubjectHeld):
+        rows = problem.rows[: refusals.MOST_ROWS_SHOWN]
+        known = isinstance(problem, facts.SubjectHeld)
+        what = "These records are on hold." if known else "No such record is stored, or it is being forgotten."
+        faults = [Fault(pointer="#/id", detail=what, rows=rows or None)]
     elif isinstance(problem, refusals.PlanRefused):
         faults = [Fault(pointer=f"#/{problem.field}", detail=f"{problem.why}.")]
     headers = {"Upload-Offset": str(problem.expected)} if isinstance(problem, facts.OffsetMismatch) else None

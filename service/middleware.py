@@ -31,6 +31,9 @@ SECURITY_HEADERS = {
 """Sent with every answer that does not set them itself."""
 
 
+_RECORDS = ("/records", "/corrections")  # where the addresses below /v1/cohorts end that take uploads
+
+
 class RequestLog:
     """Gives every request an id, logs it by its route when it ends, and adds the security headers.
 
@@ -123,4 +126,4 @@ def is_upload(scope: Any) -> bool:
     path = str(scope["path"])
     if scope["method"] == "PATCH" and path.startswith("/v1/uploads/"):
         return True
-    return path == "/v1/core-imports" or (path.startswith("/v1/cohorts/") and path.endswith("/records"))
+    return path == "/v1/core-imports" or (path.startswith("/v1/cohorts/") and path.endswith(_RECORDS))

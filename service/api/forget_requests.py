@@ -72,9 +72,18 @@ class ForgetRequest(BaseModel):
 
     id: str
     state: State
-    outcome: str | None = Field(description="erased or no_match, once it is completed.")
-    selector: str = Field(description="By what it selects: subjects, records, labels or everything.")
+    outcome: str | None = Field(
+        description="Once it is completed: erased; partially_core, if equal content stays in a public core cohort; "
+        "no_match; on_hold, if a legal hold kept all of it back."
+    )
+    selector: str = Field(
+        description="By what it selects: subjects, records, labels or everything; correction: what that replaces."
+    )
     records: int | None = Field(description="How many records it found; null until a worker has looked.")
+    held: int | None = Field(description="How many records legal holds kept back.")
+    in_core: int | None = Field(description="How many of the records have content that a core cohort holds too.")
+    follows: str | None = Field(description="The request that a hold had stopped and that this one takes up again.")
+    followed_by: str | None = Field(description="The request that took this one up again when the hold was released.")
     regulation: str
     received_at: str
     due_at: str = Field(description="When the law wants the answer.")
@@ -96,6 +105,10 @@ def shown(tx: Transaction, rows: list[tables.ForgetRequest]) -> list[ForgetReque
             outcome=row.outcome,
             selector=row.selector_kind,
             records=row.records,
+            held=row.held,
+            in_core=row.in_core,
+            follows=row.follows,
+            followed_by=row.followed_by,
             regulation=row.regulation,
             received_at=when(row.received_at),
             due_at=when(row.due_at),
@@ -112,7 +125,7 @@ def shown(tx: Transaction, rows: list[tables.ForgetRequest]) -> list[ForgetReque
 
 def certificate_url(row: tables.ForgetRequest) -> str | None:
     """Return where the request's certificate is, if it has one."""
-    if row.state != "completed" or row.outcome == "no_match":
+    if row.state != "completed" or row.outcome in ("no_match", "on_hold"):
         return None
     return f"/v1/forget-requests/{row.id}/certificate"
 
@@ -206,6 +219,8 @@ def certificate(
 def _why_missing(row: tables.ForgetRequest) -> str:
     if row.outcome == "no_match":
         return "the request matched no record, so there was nothing to remove. The request itself says so"
+    if row.outcome == "on_hold":
+        return "a legal hold keeps every record that the request selects. It is filed again when the hold is released"
     if row.state == "cancelled":
         return "the request was withdrawn"
     return f"the request is {row.state}. Ask again once it is completed"

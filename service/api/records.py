@@ -19,7 +19,7 @@ from service.refusals import BodyNotOfType, BodyTooLarge, UploadRefused
 from service.uploads import formats
 from service.uploads.receive import nameless_file, receive
 from service.uploads.records import Limits
-from service.uploads.store import receiver, store
+from service.uploads.store import Stored, receiver, store
 
 router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])
 
@@ -36,6 +36,11 @@ BODY = {
 }
 
 
+SubjectType = Annotated[
+    str, Query(description="What `subject` holds: controller_customer_id, email, ...", max_length=64)
+]
+
+
 class Uploaded(BaseModel):
     """Records that are stored, and the job that will fold them into the models."""
 
@@ -43,6 +48,10 @@ class Uploaded(BaseModel):
     records: int
     job: int | None = Field(description="null for core cohorts: models are made from them later.")
     job_url: str | None
+    in_core: int = Field(
+        description="Of a user cohort: how many of them have content that stands, byte for byte, in a core cohort too. "
+        "The core does not forget it."
+    )
 
 
 @router.post(
@@ -59,27 +68,51 @@ async def upload(
     request: Request,
     response: Response,
     principal: Annotated[Principal, needs("data:write")],
-    subject_type: Annotated[
-        str, Query(description="What `subject` holds: controller_customer_id, email, ...", max_length=64)
-    ] = "controller_customer_id",
+    subject_type: SubjectType = "controller_customer_id",
 ) -> Uploaded:
     """All records of the upload are stored durably before this answers, or none of them.
 
     Subjects are kept as keyed hashes only. Records of somebody who asked to be forgotten are refused.
     """
+    stored = await take_in(request, response, principal, cohort_id, subject_type)
+    return Uploaded(
+        upload=stored.upload_id,
+        records=stored.records,
+        job=stored.job_id,
+        job_url=job_url(stored),
+        in_core=stored.in_core,
+    )
+
+
+async def take_in(
+    request: Request,
+    response: Response,
+    principal: Principal,
+    cohort_id: str,
+    subject_type: str,
+    *,
+    corrects: bool = False,
+) -> Stored:
+    """Receive a body of records and store it. `Location` of the response is the job that follows, if there is one."""
     context = context_of(request.scope)
     kind = formats.of_content_type(request.headers.get("content-type"))
     limit = context.settings.max_upload_bytes
     if declared_length(request.scope) > limit:
         raise BodyTooLarge(limit)
-    to = await run_in_threadpool(receiver, context.ledger, principal.tenant_id, cohort_id, subject_type)
+    to = await run_in_threadpool(
+        receiver, context.ledger, principal.tenant_id, cohort_id, subject_type, corrects=corrects
+    )
     limits = Limits(context.settings.max_upload_records, context.settings.max_unpacked_bytes)
     folder = Path(context.settings.data_dir)
     with nameless_file(folder) as file:
         await receive(request.stream(), file, limit=limit)
         stored = await run_in_threadpool(store, context.ledger, to, file, limits, kind=kind, folder=folder)
-    job_url = None if stored.job_id is None else f"/v1/jobs/{stored.job_id}"
-    if job_url is not None:
+    if stored.job_id is not None:
         context.on_accepted()
-        response.headers["Location"] = job_url
-    return Uploaded(upload=stored.upload_id, records=stored.records, job=stored.job_id, job_url=job_url)
+        response.headers["Location"] = f"/v1/jobs/{stored.job_id}"
+    return stored
+
+
+def job_url(stored: Stored) -> str | None:
+    """Return where the job of an upload can be followed."""
+    return None if stored.job_id is None else f"/v1/jobs/{stored.job_id}"

@@ -186,7 +186,13 @@ def finish_upload(upload_id: UploadId, request: Request, response: Response, pri
     if job_url is not None:
         context.on_accepted()
         response.headers["Location"] = job_url
-    return Uploaded(upload=stored.upload_id, records=stored.records, job=stored.job_id, job_url=job_url)
+    return Uploaded(
+        upload=stored.upload_id,
+        records=stored.records,
+        job=stored.job_id,
+        job_url=job_url,
+        in_core=stored.in_core,
+    )
 
 
 @router.delete(

@@ -72,7 +72,7 @@ def request_row(row: ForgetRequest, now: int) -> RequestRow:
         days_left=days,
         urgency=urgency(days) if is_open else "over",
         took_us=row.completed_at - row.received_at if row.completed_at is not None else None,
-        certified=row.state == "completed" and row.outcome != "no_match",
+        certified=row.state == "completed" and row.outcome not in ("no_match", "on_hold"),
     )
 
 

@@ -9,8 +9,8 @@ from typing import IO
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ledger import catalog, tenants, uploads
-from ledger.errors import LedgerError
+from ledger import catalog, contents, tenants, uploads
+from ledger.errors import LedgerError, WrongCohortKind
 from ledger.identity import AliasHasher
 from ledger.ledger import Ledger
 from service.refusals import ServiceError
@@ -24,11 +24,17 @@ from service.uploads.spool import read_chunks
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A finished upload: its id, how many records it brought, and the job that folds them in (None: core cohort)."""
+    """A finished upload: its id, how many records it brought, and the job that folds them in (None: core cohort).
+
+    in_core: how many of a user cohort's new records have content that a core cohort holds too. request_id: of a
+    correction, the request that removes what it replaces.
+    """
 
     upload_id: str
     records: int
     job_id: int | None
+    in_core: int
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,15 @@ class Receiver:
     format: Format
     hasher: AliasHasher
     subject_type: str
+    corrects: bool = False
 
 
-def receiver(ledger: Ledger, tenant_id: str, cohort_id: str, subject_type: str) -> Receiver:
-    """Look the cohort up. Raises NotFound, InvalidIdentifier (the type)."""
+def receiver(ledger: Ledger, tenant_id: str, cohort_id: str, subject_type: str, *, corrects: bool = False) -> Receiver:
+    """Look the cohort up. Raises NotFound, InvalidIdentifier (the type), WrongCohortKind (a correction to a core)."""
     with ledger.database.read() as tx:
         cohort = catalog.get_cohort(tx, tenant_id, cohort_id)
+        if corrects and cohort.kind == "core":
+            raise WrongCohortKind(cohort.name, got="public records", needed="records of people")
         hasher = tenants.alias_hasher(tx, ledger.ring, tenant_id)
     hasher.lookup(subject_type, "raw", "any")  # refuses a malformed type before a body is received
     wanted = Format(
@@ -57,7 +66,7 @@ def receiver(ledger: Ledger, tenant_id: str, cohort_id: str, subject_type: str) 
         channels_last=cohort.layout is not None,
         columns=None if cohort.column_names is None else tuple(cohort.column_names),
     )
-    return Receiver(tenant_id, cohort_id, wanted, hasher, subject_type)
+    return Receiver(tenant_id, cohort_id, wanted, hasher, subject_type, corrects)
 
 
 def store(
@@ -73,12 +82,13 @@ def store(
     """Check the whole upload, then store it. On any failure nothing of it remains.
 
     `folder`: where a file without a name may be made. `upload_id`: of an upload that was begun, else one is begun when
-    everything is checked. Raises UploadRefused, RecordsClash, SubjectSuppressed, StoreFailed.
+    everything is checked. Raises UploadRefused, RecordsClash, SubjectSuppressed, StoreFailed; of a correction
+    RecordsUnknown, SubjectHeld.
     """
     task = Task(kind, to.format, limits, to.subject_type, ledger.database.random(32))
     with nameless_file(folder) as spool:
         (convert_isolated if kind in ISOLATED else convert)(task, file, spool)
-        upload_id = upload_id or uploads.begin(ledger, to.tenant_id, to.cohort_id)
+        upload_id = upload_id or uploads.begin(ledger, to.tenant_id, to.cohort_id, corrects=to.corrects)
         try:
             for chunk in read_chunks(spool, to.format):
                 uploads.store_chunk(ledger, to.hasher, upload_id, _records(chunk), subject_type=to.subject_type)
@@ -86,7 +96,11 @@ def store(
         except (LedgerError, ServiceError, DBAPIError, PoolTimeout):
             uploads.abandon(ledger, upload_id)
             raise
-    return Stored(upload.id, upload.records, job_id)
+    in_core = 0
+    if not to.format.core:
+        with ledger.database.read() as tx:
+            in_core = contents.in_core_of_upload(tx, upload.id)
+    return Stored(upload.id, upload.records, job_id, in_core, upload.request_id)
 
 
 def _records(chunk: Chunk) -> list[uploads.NewRecord]:

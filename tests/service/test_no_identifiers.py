@@ -92,6 +92,11 @@ def everything(site: Site) -> Iterator[tuple[int, str]]:
         ("/v1/forget-requests", {"subjects": PLANTED}),
         ("/v1/forget-requests", {PLANTED: PLANTED}),
         (f"/v1/models/{PLANTED}/predict", {"instances": PLANTED}),
+        ("/v1/holds", {"subject": {"value": PLANTED, "type": "email"}, "reason": "case 17"}),
+        ("/v1/holds", {"subject": {"value": "other"}, "reason": PLANTED}),
+        ("/v1/holds", {"subject": PLANTED, "reason": "case 17"}),
+        ("/v1/suppressions/withdrawals", {"subjects": [{"value": PLANTED, "type": "email"}]}),
+        ("/v1/suppressions/withdrawals", {"subjects": [{"value": PLANTED, "format": "sha1"}]}),
     ]
     uploads = [
         npz(x=x, y=y, subject=who, id=who),
@@ -105,7 +110,15 @@ def everything(site: Site) -> Iterator[tuple[int, str]]:
     answers += [site.upload(uploads[0], params={"subject_type": PLANTED}), site.upload(uploads[0], PLANTED)]
     answers += [site.upload(uploads[0], site.world.core_id), site.upload(uploads[0], user, headers={"X-Who": PLANTED})]
     answers += [site.client.post(path, json=content) for path, content in posts]
-    request = answers[len(answers) - len(posts) + 3].json()["id"]
+    for cohort in (user, site.world.core_id):
+        answers.append(
+            site.client.post(
+                f"/v1/cohorts/{cohort}/corrections?subject_type=email",
+                content=uploads[0],
+                headers={"Content-Type": "application/octet-stream"},
+            )
+        )
+    request = answers[len(answers) - len(posts) + 1].json()["id"]
     answers += [
         site.client.get(path, params={"who": PLANTED})
         for path in (f"/v1/forget-requests/{request}", f"/v1/forget-requests/{PLANTED}", f"/{PLANTED}", "/v1/jobs")
