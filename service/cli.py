@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ledger.errors import LedgerError
 from service.client_errors import ApiProblem, ClientError, ServiceUnreachable
-from service.commands import database, demonstration, forgetting, server
+from service.commands import database, demonstration, forgetting, server, uploading
 from service.commands.common import EXIT_CODES, NOT_AS_HOPED, REFUSED, UNREACHABLE, UNUSABLE, USAGE, err
 from service.local_errors import LocalError, NoKey
 from unlearning.errors import ArchitectureRefused
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(server.server)
 app.command()(server.worker)
+app.command()(uploading.upload)
 app.command()(forgetting.forget)
 app.command()(forgetting.status)
 app.command()(forgetting.certificate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, Self
 
 import httpx
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.client_errors import ApiProblem, JobFailed, RequestFailed, ServiceUnreachable, WaitedTooLong
+from service.client_uploads import send_file
 
 Json = dict[str, Any]
 Progress = Callable[[float, str], None]
@@ -106,6 +108,36 @@ class LacunaClient:
                 content=_chunks(file),
             )
 
+    def upload_file(
+        self,
+        cohort: str,
+        path: Path,
+        *,
+        format: str | None = None,
+        subject_type: str = "controller_customer_id",
+        resume: str | None = None,
+        on_begin: Callable[[str], None] = lambda _upload: None,
+        on_progress: Progress = ignore,
+        patience_s: float = 60.0,
+    ) -> Json:
+        """Send a file in parts and return `{upload, records, job}` when it is stored.
+
+        `format`: npz, ndjson, parquet, tar or zip; None: by the file's suffix. `resume`: the id of an upload of the
+        same file that was interrupted; `on_begin` is told it. Interruptions are waited for, up to `patience_s` without
+        progress. Raises UploadFailed.
+        """
+        return send_file(
+            self,
+            cohort,
+            path,
+            format=format,
+            subject_type=subject_type,
+            resume=resume,
+            on_begin=on_begin,
+            on_progress=on_progress,
+            patience_s=patience_s,
+        )
+
     def create_model(self, name: str, *, core_cohort: str, user_cohorts: Sequence[str], **settings: Any) -> Json:
         """Register a model; `settings` as in the HTTP interface. Returns `{model, job}`."""
         body = {"name": name, "core_cohort": core_cohort, "user_cohorts": list(user_cohorts), **settings}
@@ -186,7 +218,7 @@ class LacunaClient:
 
     def certificate(self, request: str) -> bytes:
         """Return the signed certificate (a DSSE envelope) of a completed request, byte for byte."""
-        return self._send("GET", f"/v1/forget-requests/{request}/certificate").content
+        return self.call("GET", f"/v1/forget-requests/{request}/certificate").content
 
     def statement(self, request: str) -> Json:
         """Return what the certificate states, decoded and without its signature."""
@@ -247,10 +279,11 @@ class LacunaClient:
         return items
 
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
-        answer: Json = self._send(method, path, **arguments).json()
+        answer: Json = self.call(method, path, **arguments).json()
         return answer
 
-    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Send one request; `arguments` as in httpx."""
         try:
             response = self._http.request(method, path, **arguments)
         except (httpx.TransportError, httpx.InvalidURL) as problem:

@@ -5,6 +5,7 @@ ClientError
 ├── ServiceUnreachable   nobody answered
 ├── JobFailed            a job that was waited for has failed
 ├── RequestFailed        a forget request that was waited for has failed or was cancelled
+├── UploadFailed         a file that was sent in parts was not stored
 └── WaitedTooLong        it is not done yet
 """
 
@@ -77,6 +78,14 @@ class RequestFailed(ClientError):
     def __init__(self, request: str, state: str, why: str | None) -> None:
         """`state` is failed or cancelled."""
         super().__init__(f"Forget request {request} is {state}" + (f": {why}" if why else "."))
+
+
+class UploadFailed(ClientError):
+    """A file was not stored."""
+
+    def __init__(self, upload: str, why: str) -> None:
+        """`upload` is empty when it was not even begun."""
+        super().__init__(f"Upload {upload} has failed: {why}" if upload else f"Nothing was sent: {why}.")
 
 
 class WaitedTooLong(ClientError):
