@@ -24,7 +24,7 @@ def of(tx: Transaction, model_id: str) -> Generation:
 
 def current(tx: Transaction, line_id: str) -> Model:
     """Return the generation that a line's id stands for."""
-    query = select(Model).join(Generation, Generation.model_id == Model.id)
+    query = select(Model).join(Generation, Generation.model_id == Model.id).execution_options(populate_existing=True)
     return tx.session.execute(query.where(Generation.line_id == line_id, Generation.is_current)).scalar_one()
 
 
@@ -44,7 +44,9 @@ def public_id(generation: Generation) -> str:
 def all_of(tx: Transaction, line_id: str) -> Sequence[tuple[Generation, Model]]:
     """Return a line's generations with their models, oldest first."""
     query = select(Generation, Model).join(Model, Model.id == Generation.model_id)
-    rows = tx.session.execute(query.where(Generation.line_id == line_id).order_by(Generation.number))
+    query = query.where(Generation.line_id == line_id).order_by(Generation.number)
+    # Anew: what was read before the line was locked may be of before somebody else's cut-over.
+    rows = tx.session.execute(query.execution_options(populate_existing=True))
     return [(row[0], row[1]) for row in rows]
 
 

@@ -143,6 +143,26 @@ class LacunaClient:
         body = {"name": name, "core_cohort": core_cohort, "user_cohorts": list(user_cohorts), **settings}
         return self._json("POST", "/v1/models", json=body)
 
+    def successor(self, model: str, **changes: Any) -> Json:
+        """Register a model's next generation; `changes` as in the HTTP interface. Returns `{model, job}`."""
+        return self._json("POST", f"/v1/models/{model}/successor", json=changes)
+
+    def cut_over(self, model: str) -> Json:
+        """Let the successor take over. Returns `{model, job}`; the job destroys the old generation."""
+        return self._json("POST", f"/v1/models/{model}/cut-over")
+
+    def roll_back(self, model: str, to: int) -> Json:
+        """Go back to the configuration of generation `to`, with today's records. Returns `{model, job}`."""
+        return self._json("POST", f"/v1/models/{model}/rollback", json={"to": to})
+
+    def delete_model(self, model: str) -> Json:
+        """Destroy a model. Returns `{model, job}`."""
+        return self._json("DELETE", f"/v1/models/{model}")
+
+    def destruction_certificate(self, model: str) -> bytes:
+        """Return the signed certificate (a DSSE envelope) of a destroyed model, byte for byte."""
+        return self._send("GET", f"/v1/models/{model}/certificate").content
+
     def models(self) -> list[Json]:
         """Return all models, oldest first."""
         return self._items("/v1/models")
