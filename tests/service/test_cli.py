@@ -17,7 +17,18 @@ from ledger.tenants import SCOPES
 from service import cli
 from service.demo.running_service import RunningService, running_service
 
-COMMANDS = ("server", "worker", "forget", "status", "certificate", "demo", "db upgrade", "db check", "key create")
+COMMANDS = (
+    "server",
+    "worker",
+    "upload",
+    "forget",
+    "status",
+    "certificate",
+    "demo",
+    "db upgrade",
+    "db check",
+    "key create",
+)
 
 
 @dataclass(frozen=True)
@@ -230,3 +241,20 @@ def test_a_list_of_networks_that_cannot_be_read_is_said_in_one_sentence(
     assert "'mine'" in said.err
     assert "LACUNA_ARCHITECTURES" in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.acceptance
+def test_a_file_is_uploaded_from_a_terminal(asked: Lacuna, tmp_path: Path) -> None:
+    path = tmp_path / "more.ndjson"
+    path.write_text("".join(f'{{"x": [1, {i}], "y": "yes", "id": "more-{i}"}}\n' for i in range(40)))
+    done = asked("upload", "people", str(path), "--wait", "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["records"] == 40
+    again = asked("upload", "people", str(path))
+    assert again.status == 3
+    assert "are stored already" in again.err
+    path.write_text('{"x": [1], "y": 0}\n')
+    refused = asked("upload", "people", str(path))
+    assert (refused.status, "(rows 0)" in refused.err) == (3, True)
+    unknown = asked("upload", "people", str(path.rename(tmp_path / "more.txt")))
+    assert (unknown.status, "*.txt is not known" in unknown.err) == (1, True)
