@@ -277,6 +277,30 @@ def test_a_failed_model_holds_no_request_up(world: World) -> None:
         assert tx.session.execute(select(RequestModel.model_id)).scalars().all() == [models[0]]
 
 
+def test_what_a_request_waits_for_is_shown_until_that_model_has_passed(world: World) -> None:
+    world.upload(person("a"))
+    first, second = ready_model(world, "x"), ready_model(world, "y")
+    request_id = world.forget("a")
+    resolve(world)
+    before = len(events_of(world, request_id))
+
+    def passed(model_id: str) -> None:
+        with world.ledger.database.begin() as tx:
+            version = versions.active(tx, model_id)
+            assert version is not None
+            requests.model_passed(tx, model_id, version.id, 10**6)
+
+    for model_id, shown in ((first, "model x: full"), (second, "model y: full")):
+        with world.ledger.database.begin() as tx:
+            requests.show_waiting(tx, world.tenant_id, model_id, "full")
+        assert world.request(request_id).error == shown
+    assert len(events_of(world, request_id)) == before
+    passed(first)
+    assert world.request(request_id).error == "model y: full"  # that one still waits
+    passed(second)
+    assert (world.request(request_id).state, world.request(request_id).error) == ("published", None)
+
+
 def test_stuck_requests_say_so(world: World) -> None:
     world.upload(person("a"), person("b"))
     model_id = ready_model(world, "x")
@@ -286,5 +310,5 @@ def test_stuck_requests_say_so(world: World) -> None:
     with world.ledger.database.begin() as tx:
         requests.mark_stuck(tx, world.tenant_id, None, "purge")
         requests.mark_stuck(tx, world.tenant_id, model_id, "advance")
-    assert (world.request(scrubbing).error, world.request(accepted).error) == ("advance", None)
+    assert (world.request(scrubbing).error, world.request(accepted).error) == ("model x: advance", None)
     assert events_of(world, scrubbing)[-1] == "forget.stuck"
