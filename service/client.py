@@ -161,7 +161,7 @@ class LacunaClient:
 
     def destruction_certificate(self, model: str) -> bytes:
         """Return the signed certificate (a DSSE envelope) of a destroyed model, byte for byte."""
-        return self._send("GET", f"/v1/models/{model}/certificate").content
+        return self.call("GET", f"/v1/models/{model}/certificate").content
 
     def models(self) -> list[Json]:
         """Return all models, oldest first."""
