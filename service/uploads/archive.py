@@ -61,7 +61,7 @@ def read_zip(file: IO[bytes], *, largest: int) -> Iterator[Member]:
             members = archive.infolist()
             _check_members(members, largest, archive.start_dir, ZIP_ADVICE)
             for info in members:
-                if not info.is_dir():
+                if not info.filename.endswith("/"):  # is_dir() fails at an empty name
                     yield Member(info.filename, info.file_size, partial(_content, archive, info))
     except BROKEN as problem:
         raise UploadRefused("the archive is damaged or cut short", ZIP_ADVICE) from problem

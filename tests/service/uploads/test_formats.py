@@ -335,6 +335,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     ),
     "two manifests": ("tar", tar([("manifest.ndjson", b""), ("manifest.ndjson", b"")]), "two manifests"),
     "zip no zip": ("zip", b"hello" * 20, "no .npz or ZIP"),
+    "zip empty name": ("zip", zipped([("QQ", image(PIXELS[0]))]).replace(b"QQ", b"\0Q"), "cannot be printed"),
     "zip bomb": ("zip", zipped([("no/0.png", bytes(2**20 + 1))]), "unpacks to more than"),
 }
 
