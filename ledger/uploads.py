@@ -97,13 +97,14 @@ def store_chunk(
         upload = _receiving(tx, upload_id, lock=True)
         subjects = _find_or_make_subjects(tx, upload.tenant_id, aliases)
         shards = [_shard(tx, upload, name) for name in names]
-        tx.session.execute(insert(RecordShard), shards)
+        connection = tx.session.connection()  # past the session, which would look at every row
+        connection.execute(insert(RecordShard), shards)
         rows = [
             _row(tx, hasher, upload, shard["id"], subjects, ids[i], records[i])
             for shard, part in zip(shards, parts, strict=True)
             for i in part
         ]
-        tx.session.execute(insert(Record), rows)
+        connection.execute(insert(Record), rows)
         upload.records += len(records)
         upload.lease_until = tx.now + LEASE_US
 
@@ -286,8 +287,9 @@ def _find_or_make_subjects(tx: Transaction, tenant_id: str, aliases: dict[str, l
             for a in forms
         ]
     if new_subjects:
-        tx.session.execute(insert(Subject), new_subjects)
-        tx.session.execute(insert(SubjectAlias), new_aliases)
+        connection = tx.session.connection()
+        connection.execute(insert(Subject), new_subjects)
+        connection.execute(insert(SubjectAlias), new_aliases)
     return {subject: known[hmac] for subject, hmac in raw.items()}
 
 
