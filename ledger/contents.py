@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, and_, exists, func, insert, select
 
 from ledger.database import Transaction
-from ledger.tables import CoreContent, ForgetRequest, Record, RecordShard, Upload
+from ledger.tables import Cohort, CoreContent, ForgetRequest, Record, RecordShard, Upload
 
 
 def note_core(tx: Transaction, upload: Upload) -> None:
@@ -40,7 +40,14 @@ def in_core_of_upload(tx: Transaction, upload_id: str) -> int:
 
 
 def look_again(tx: Transaction, request: ForgetRequest) -> None:
-    """Count again before the rows of a request's records go: core records may have come since it was resolved."""
+    """Count again before the rows of a request's records go, if core records have come since it was resolved."""
+    came = (
+        select(Upload.id)
+        .join(Cohort, Cohort.id == Upload.cohort_id)
+        .where(Upload.tenant_id == request.tenant_id, Upload.stored_seq > request.seq, Cohort.kind == "core")
+    )
+    if tx.session.execute(came.limit(1)).first() is None:
+        return
     removed = and_(
         Record.tenant_id == request.tenant_id, Record.removed_seq == request.seq, Record.request_id == request.id
     )

@@ -50,11 +50,12 @@ def _same_name(mine: Any) -> ColumnElement[bool]:
     )
 
 
-def replaced_by_removed(tx: Transaction, request: ForgetRequest) -> ColumnElement[bool] | None:
-    """Return the condition on live records whose correction, still on its way, a request has just removed.
+def go_along(tx: Transaction, request: ForgetRequest) -> ColumnElement[bool] | None:
+    """Return the condition on live records that must go with those that a request has just removed.
 
-    They must go with it: whoever has corrected a record does not want the old one back. None when no correction is on
-    its way.
+    Of a record and its correction that is still on its way, both go: whoever has corrected a record does not want the
+    old one back, and whoever is forgotten is not to come back corrected (when request and correction were accepted at
+    the same moment). None when no correction is on its way.
     """
     coming = select(Upload.id).where(
         Upload.tenant_id == request.tenant_id, Upload.state == "stored", Upload.corrects.is_(True)
@@ -62,19 +63,20 @@ def replaced_by_removed(tx: Transaction, request: ForgetRequest) -> ColumnElemen
     uploads = list(tx.session.execute(coming).scalars())
     if not uploads:
         return None
-    mine, new, old = aliased(Record, name="mine"), aliased(Upload, name="new"), aliased(Upload, name="old")
+    removed, its, mine = aliased(Record, name="removed"), aliased(Upload, name="its"), aliased(Upload, name="mine")
+    old = and_(its.id.in_(uploads), mine.stored_seq < its.stored_seq)
+    new = and_(mine.id.in_(uploads), mine.stored_seq > its.stored_seq, mine.stored_seq > request.high_water)
     pairs = (
         select(Record.id)
-        .join(mine, _same_name(mine))
-        .join(new, new.id == mine.upload_id)
-        .join(old, old.id == Record.upload_id)
+        .join(removed, _same_name(removed))
+        .join(its, its.id == removed.upload_id)
+        .join(mine, mine.id == Record.upload_id)
         .where(
-            mine.tenant_id == request.tenant_id,
-            mine.removed_seq == request.seq,
-            mine.request_id == request.id,
-            new.id.in_(uploads),
+            removed.tenant_id == request.tenant_id,
+            removed.removed_seq == request.seq,
+            removed.request_id == request.id,
             Record.removed_seq.is_(None),
-            old.stored_seq < new.stored_seq,
+            or_(old, new),
         )
     )
     return Record.id.in_(pairs)

@@ -155,9 +155,9 @@ def _resolve(tx: Transaction, request: ForgetRequest) -> None:
     if fresh:
         request.seq = changes.next_change(tx, request.tenant_id, changes.REMOVED, request_id=request.id)
         remove(tx, request, selected)
-        corrected = replacing.replaced_by_removed(tx, request)
-        if corrected is not None:
-            request.records += remove(tx, request, corrected)
+        also = replacing.go_along(tx, request)
+        if also is not None:
+            request.records += remove(tx, request, also)
     else:
         request.seq = max(seq for _, _, seq in earlier if seq is not None)
     removed = and_(condition, Record.removed_seq.is_not(None))

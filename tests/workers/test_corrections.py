@@ -192,6 +192,20 @@ def test_forgetting_the_old_class_of_a_record_on_its_way_leaves_the_corrected_on
     assert correction_request(world, upload_id).state == "completed"
 
 
+def test_whoever_asks_while_a_correction_is_being_accepted_does_not_come_back(
+    world: World, only_ever: Callable[..., World]
+) -> None:
+    with world.ledger.database.read() as tx:
+        before = changes.current_sequence(tx, world.tenant_id)
+    world.upload(other_content(ADA), corrects=True)
+    request_id = world.forget("ada")
+    with world.ledger.database.begin() as tx:  # as if neither had seen the other
+        tx.session.execute(update(ForgetRequest).where(ForgetRequest.id == request_id).values(high_water=before))
+    world.work()
+    assert world.request(request_id).records == 6
+    assert same_bytes(world, only_ever(BOB))
+
+
 def refused(world: World, *people: Person, subjects: bool = True) -> LedgerError:
     """Return why a correction is refused, and check that nothing of it is left."""
     before = records(world)
