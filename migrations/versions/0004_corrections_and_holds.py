@@ -1,5 +1,7 @@
 """Corrections, holds on identifiers, who is suppressed, and which contents the public core holds."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 HELD = "ix_holds_tenant_id_type_format_hmac"
-REQUEST_COLUMNS = {
+REQUEST_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "held": sa.BigInteger(),
     "in_core": sa.BigInteger(),
     "follows": sa.String(length=32),
