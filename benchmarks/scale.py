@@ -1,9 +1,9 @@
 """How does forgetting grow with the number of records, from 10^4 to 10^6?
 
 Run it from the repository's root: `python -m benchmarks.scale --records 10000 1000000`. For each size it starts the
-real embedded server, uploads synthetic integer records (uint8) over HTTP, and waits for the first version. Then it forgets
-one record five times and 1,000 records once, from the accepted request to the certificate. Memory is each process's
-peak. The baseline is an exact rebuild (summing every stored row again) in the same run.
+real embedded server, uploads synthetic integer records (uint8) over HTTP, and waits for the first version. Then it
+forgets one record five times and 1,000 records once, from the accepted request to the certificate. Memory is each
+process's peak. The baseline is an exact rebuild (summing every stored row again) in the same run.
 """
 
 from __future__ import annotations

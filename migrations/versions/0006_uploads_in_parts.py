@@ -1,5 +1,7 @@
 """Uploads that arrive in parts."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -8,7 +10,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-COLUMNS = {
+COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "format": sa.String(length=16),
     "subject_type": sa.String(length=64),
     "announced_bytes": sa.BigInteger(),
