@@ -10,7 +10,8 @@ from support.world import NewWorld, World, make_deps, person
 
 from ledger import inventory, jobs, leases, purging, requests, tenants
 from ledger.errors import LeaseLost
-from ledger.tables import FeatureShard, Job, Model, Record, RecordShard, StoredObject, Subject
+from ledger.shards import ShardReader
+from ledger.tables import FeatureShard, Job, Model, ModelVersion, Record, RecordShard, StoredObject, Subject
 from workers import purge
 from workers.deps import Deps
 
@@ -98,6 +99,73 @@ def refused(world: World, deps: Deps) -> None:
     (job,) = [job for job in world.jobs("ready") if job.error]
     assert "'gone'" in (job.error or "")
     assert world.request(request_id).state == "purging"
+
+
+def test_a_version_is_not_called_destroyed_while_its_weights_are_in_the_store(world: World) -> None:
+    class Stubborn:
+        """A store that says it has deleted and has not."""
+
+        def __getattr__(self, name: str) -> object:
+            return (lambda _: None) if name == "delete" else getattr(world.ledger.objects, name)
+
+    trained(world)
+    refused(world, make_deps(replace(world.ledger, objects=Stubborn())))  # type: ignore[arg-type]  # has all of a store
+    with world.ledger.database.read() as tx:
+        states = tx.session.execute(select(ModelVersion.state).order_by(ModelVersion.number)).scalars().all()
+    assert states == ["superseded", "active"]
+
+
+def test_a_shard_that_was_rewritten_with_the_record_still_in_it_fails_the_check(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.upload(person("one"), person("two"))
+    trained(world)
+    monkeypatch.setattr(purge, "without", lambda reader, _ids: encode_as_it_is(world, reader))
+    request_id = world.forget("one")
+    world.work()
+    assert any("'gone'" in (job.error or "") for job in world.jobs("ready"))
+    assert world.request(request_id).state == "purging"
+
+
+def encode_as_it_is(world: World, reader: ShardReader) -> bytes:
+    """Stand in for `without`, and leave everything in: the whole object again."""
+    return world.ledger.objects.read(reader.name)
+
+
+def test_a_row_that_is_still_there_fails_the_check(world: World) -> None:
+    trained(world)
+    request_id = world.forget("person-1")
+
+    def come_back(point: str) -> None:
+        if point == "purge.objects_deleted":
+            with world.ledger.database.begin() as tx:
+                row = tx.session.execute(select(Record).where(Record.cohort_id == world.user_id).limit(1)).scalar_one()
+                row.request_id, row.removed_seq = request_id, world.request(request_id).seq
+
+    world.work(deps=make_deps(world.ledger, point=come_back))
+    assert any("rows of forgotten records" in (job.error or "") for job in world.jobs("ready"))
+    assert world.request(request_id).state == "purging"
+
+
+def test_a_version_that_additions_have_superseded_is_kept_while_somebody_answers_from_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "WAIT_US", 0)
+    trained(world)
+    old = world.active()
+    assert leases.renew(world.ledger.database, "p", {world.model_id: 1}, ttl_us=3_600_000_000)
+    world.upload(person("late"))
+    while world.active().number == 1:
+        world.work()
+        with world.ledger.database.begin() as tx:
+            tx.session.execute(update(Job).where(Job.state == "ready").values(not_before=0))
+    world.work()
+    assert world.ledger.objects.exists(old.weights_object or "")
+    leases.release(world.ledger.database, "p")
+    with world.ledger.database.begin() as tx:
+        tx.session.execute(update(Job).where(Job.state == "ready").values(not_before=0))
+    world.work()
+    assert not world.ledger.objects.exists(old.weights_object or "")
 
 
 def test_nothing_is_certified_while_somebody_may_answer_from_the_old_version(
