@@ -61,7 +61,7 @@ def test_an_object_is_booked_before_it_is_written_and_measured_after(world: Worl
 
 
 def test_a_crash_between_writing_and_measuring_leaves_a_pending_row(world: World) -> None:
-    name = inventory.book(world.ledger.database, world.tenant_id, "features", "job:1:1")
+    (name,) = inventory.book(world.ledger.database, world.tenant_id, "features", "job:1:1", count=1)
     world.ledger.objects.write(name, [b"abc"])
     with world.ledger.database.begin() as tx:
         inventory.doom_abandoned(tx, world.tenant_id)
@@ -129,7 +129,7 @@ def test_tenants_do_not_delete_each_others_objects(world: World) -> None:
 
 
 def test_more_objects_than_one_statement_names(world: World) -> None:
-    names = [inventory.book(world.ledger.database, world.tenant_id, "features", "job:1:1") for _ in range(3)]
+    names = inventory.book(world.ledger.database, world.tenant_id, "features", "job:1:1", count=3)
     with world.ledger.database.begin() as tx:
         tx.session.add_all(
             StoredObject(
