@@ -39,6 +39,7 @@ NOT_COVERED = [
     "Answers that were given from earlier versions, and whoever copied weights from them.",
     "The fact, the time and the number of requests and records.",
     "Requests chosen in the light of earlier answers.",
+    "Uploads that were not finished when the request came: they are refused at the end, and destroyed within a day.",
     "Remanence on storage media, and database log files outside Lacuna's reach.",
 ]
 
