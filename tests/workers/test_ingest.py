@@ -10,7 +10,7 @@ from support.world import NewWorld, World, make_deps, person
 
 from ledger import inventory, jobs, tenants
 from ledger.tables import FeatureShard, Job, Model, Record, RecordShard, StoredObject, SubjectAlias, Upload
-from workers import purge
+from workers import ingest, purge
 from workers.loop import sweep
 from workers.runner import run_claimed
 
@@ -138,8 +138,11 @@ def test_a_purge_waits_for_features_that_are_made_from_what_it_replaced(
 
 
 @pytest.mark.parametrize("purge_dies_at", [None, "purge.shard_replaced"])
-def test_a_shard_that_is_replaced_before_its_turn(world: World, purge_dies_at: str | None) -> None:
+def test_a_shard_that_is_replaced_before_its_turn(
+    world: World, purge_dies_at: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The list of shards to do is old: the object may be deleted, or (the purge died) still there without its rows."""
+    monkeypatch.setattr(ingest, "SHARDS_TOGETHER", 1)
     ingesting(world)
     with world.ledger.database.read() as tx:
         query = select(RecordShard).where(RecordShard.cohort_id == world.user_id).order_by(RecordShard.id)
