@@ -35,8 +35,9 @@ def in_core(tx: Transaction, condition: ColumnElement[bool]) -> int:
 
 
 def in_core_of_upload(tx: Transaction, upload_id: str) -> int:
-    """Count an upload's records whose content a core cohort holds too."""
-    return in_core(tx, Record.shard_id.in_(select(RecordShard.id).where(RecordShard.upload_id == upload_id)))
+    """Count an upload's records whose content a core cohort holds too, without those that are being forgotten."""
+    mine = Record.shard_id.in_(select(RecordShard.id).where(RecordShard.upload_id == upload_id))
+    return in_core(tx, and_(mine, Record.removed_seq.is_(None)))
 
 
 def look_again(tx: Transaction, request: ForgetRequest) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
@@ -266,6 +266,15 @@ def longest_wait(tx: Transaction) -> int:
     query = select(func.min(Job.not_before)).where(Job.state == "ready", Job.not_before <= tx.now)
     oldest = tx.session.execute(query).scalar_one()
     return 0 if oldest is None else tx.now - oldest
+
+
+def drop_counts(tx: Transaction, upload_ids: Sequence[str]) -> None:
+    """Take out of the jobs of uploads how much of them the core holds too: it counts a record that is forgotten."""
+    query = select(Job).where(Job.kind == INGEST_UPLOAD, Job.upload_id.in_(upload_ids), Job.result.is_not(None))
+    for job in tx.session.execute(query).scalars():
+        rest = {name: value for name, value in (job.result or {}).items() if name != "in_core"}
+        kept = rest or null()  # not None: that would be stored as JSON's null
+        tx.session.execute(update(Job).where(Job.id == job.id).values(result=kept))
 
 
 def drop_measured(tx: Transaction, model_id: str) -> None:

@@ -44,9 +44,15 @@ def begin(tx: Transaction, claim: jobs.Claim) -> list[str]:
     for request in found:
         if request.state == "published":
             contents.look_again(tx, request)
+            jobs.drop_counts(tx, _uploads_of(tx, request.id))
             request.state = "purging"
             events.append(tx, claim.tenant_id, "forget.purging", request.id)
     return [request.id for request in found]
+
+
+def _uploads_of(tx: Transaction, request_id: str) -> list[str]:
+    query = select(Record.upload_id).where(_removed_by(tx, [request_id])).distinct()
+    return list(tx.session.execute(query).scalars())
 
 
 def covering_versions(tx: Transaction, request_ids: Sequence[str]) -> list[ModelVersion]:
@@ -192,6 +198,7 @@ def complete(
     jobs.check_fence(tx, claim)
     request.state, request.outcome, request.completed_at = "completed", certificates.outcome(request), tx.now
     request.error, request.evidence = None, evidence
+    request.in_core = None  # the outcome says that there were some; how many tells more about them than it must
     requests.forget_selector(request)
     for model_id in tx.session.execute(select(RequestModel.model_id).where(RequestModel.request_id == request.id)):
         jobs.drop_measured(tx, model_id[0])

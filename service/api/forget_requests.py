@@ -81,7 +81,9 @@ class ForgetRequest(BaseModel):
     )
     records: int | None = Field(description="How many records it found; null until a worker has looked.")
     held: int | None = Field(description="How many records legal holds kept back.")
-    in_core: int | None = Field(description="How many of the records have content that a core cohort holds too.")
+    in_core: int | None = Field(
+        description="Until it is completed: how many of the records have content that a core cohort holds too."
+    )
     follows: str | None = Field(description="The request that a hold had stopped and that this one takes up again.")
     followed_by: str | None = Field(description="The request that took this one up again when the hold was released.")
     regulation: str
