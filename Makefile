@@ -28,7 +28,7 @@ demo: $(VENV)/.demo ## forget people from a real classifier and prove it (KEEP=1
 	$(BIN)/lacuna demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.dev ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 SEED ?= 1
 sequences: $(VENV)/.dev ## 10,000 random histories, removed against never seen (SEED=1)

@@ -57,6 +57,7 @@ POINTS = re.findall(
 )
 
 
+@pytest.mark.timeout(1200)  # some forty processes start one after the other
 def test_one_request_meets_a_death_at_every_point(deploy: Callable[..., Deployment], never_saw: World) -> None:
     """At each point in turn the worker kills itself and the server is killed with it; both start again."""
     assert len(POINTS) >= 15
