@@ -154,8 +154,8 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(deps: Deps, world: World,
     assert ran == []
     now = job(deps, job_id)
     assert now.state == "failed"
-    assert "8 workers" in (now.error or "")
-    assert "8 workers" in (world.request(request_id).error or "")
+    assert f"{jobs.MAX_ATTEMPTS} workers" in (now.error or "")
+    assert f"{jobs.MAX_ATTEMPTS} workers" in (world.request(request_id).error or "")
 
 
 def test_a_lost_lease_changes_nothing(deps: Deps, world: World) -> None:
