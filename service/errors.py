@@ -90,6 +90,7 @@ KINDS: dict[type[Exception], Kind] = {
     facts.SubjectSuppressed: Kind(409, "subject-suppressed", "Somebody in it asked to be forgotten"),
     facts.RecordsUnknown: Kind(409, "records-unknown", "Some records are not stored"),
     facts.SubjectHeld: Kind(409, "subject-held", "Some records are on hold"),
+    facts.LineageBroken: Kind(409, "lineage-broken", "A model rests on data that is not public"),
     facts.ReasonRefused: Kind(422, "reason-refused", "The reason names somebody"),
     facts.UploadClosed: WRONG_STATE,
     facts.UploadIncomplete: WRONG_STATE,
