@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,6 +34,14 @@ def stay_on_this_machine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         forbid_other_machines(patch, allowed_hosts={host for host in named if host})
         yield
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """Give torch its two threads back: an application in this process may have taken another number."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(2)
 
 
 @pytest.fixture

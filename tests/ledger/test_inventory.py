@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
+from support.interrupted import interrupted
 from support.world import NewWorld, World
 
-from ledger import inventory, tenants
-from ledger.errors import ObjectMissing
+from ledger import inventory, tenants, uploads
+from ledger.errors import LedgerError, ObjectMissing
 from ledger.objects import Written
 from ledger.tables import StoredObject
 
@@ -158,3 +159,20 @@ def test_strangers_are_objects_without_a_row_and_no_write_in_progress(world: Wor
             return [*listed, write(world)]
 
     assert inventory.strangers(world.ledger.database, Slow()) == ["ab" * 16]  # type: ignore[arg-type]  # all that is called
+
+
+@pytest.mark.parametrize("owner", ["upload", "job"])
+def test_an_object_whose_row_was_swept_meanwhile_is_not_left_in_the_store(world: World, owner: str) -> None:
+    """A writer slept between booking and writing; when it wakes up, nobody would ever look for its object again."""
+    upload_id = uploads.begin(world.ledger, world.tenant_id, world.user_id)
+    name = f"upload:{upload_id}" if owner == "upload" else "job:77:1"
+
+    def sweep() -> None:
+        with world.ledger.database.begin() as tx:
+            tx.session.execute(update(StoredObject).where(StoredObject.owner == name).values(state="doomed"))
+        inventory.delete_doomed(world.ledger.database, world.ledger.objects, world.tenant_id)
+
+    store = interrupted(world, sweep).objects
+    with pytest.raises(LedgerError):
+        inventory.write_pending(world.ledger.database, store, world.tenant_id, "records", name, [b"secret"])
+    assert inventory.strangers(world.ledger.database, world.ledger.objects) == []

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select, update
 from support.clock import FixedClock
+from support.interrupted import interrupted
 from support.waiting import wait_until
 from support.world import NewWorld, World, person
 
 from ledger import inventory, purging, requests, tenants, uploads
 from ledger.database import Database
-from ledger.errors import InvalidIdentifier, LedgerError, RecordsClash, StoreFull, SubjectSuppressed, UploadClosed
+from ledger.errors import InvalidIdentifier, RecordsClash, StoreFull, SubjectSuppressed, UploadClosed
 from ledger.ledger import Ledger
-from ledger.objects import ObjectStore, Written
 from ledger.selectors import Selector, SubjectName
 from ledger.tables import Base, Change, Event, Job, Record, RecordShard, StoredObject, Subject, SubjectAlias, Upload
 from ledger.uploads import NewRecord
@@ -72,25 +71,6 @@ def everything_stored(world: World) -> dict[str, int]:
     return {table.__tablename__: count(world, table) for table in tables} | {
         "files": len(list(world.ledger.objects.names()))
     }
-
-
-@dataclass
-class Interrupted:
-    """An object store that calls a function right before each write."""
-
-    store: ObjectStore
-    before: Callable[[], object]
-
-    def write(self, name: str, parts: Iterable[bytes]) -> Written:
-        self.before()
-        return self.store.write(name, parts)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.store, name)
-
-
-def interrupted(world: World, before: Callable[[], object]) -> Ledger:
-    return replace(world.ledger, objects=Interrupted(world.ledger.objects, before))  # type: ignore[arg-type]  # has all of the protocol
 
 
 def test_records_become_real_all_at_once(world: World) -> None:
@@ -383,19 +363,3 @@ def test_identifiers_are_checked_before_anything_is_written(world: World) -> Non
         with pytest.raises(InvalidIdentifier):
             chunk(world, upload_id, record("fine", "1"), record(subject, "2"))
     assert everything_stored(world) == before
-
-
-@pytest.mark.parametrize("owner", ["upload", "job"])
-def test_an_object_whose_row_was_swept_meanwhile_is_not_left_in_the_store(world: World, owner: str) -> None:
-    """A writer slept between booking and writing; when it wakes up, nobody would ever look for its object again."""
-    name = f"upload:{begin(world)}" if owner == "upload" else "job:77:1"
-
-    def sweep() -> None:
-        with world.ledger.database.begin() as tx:
-            tx.session.execute(update(StoredObject).where(StoredObject.owner == name).values(state="doomed"))
-        inventory.delete_doomed(world.ledger.database, world.ledger.objects, world.tenant_id)
-
-    store = interrupted(world, sweep).objects
-    with pytest.raises(LedgerError):
-        inventory.write_pending(world.ledger.database, store, world.tenant_id, "records", name, [b"secret"])
-    assert inventory.strangers(world.ledger.database, world.ledger.objects) == []

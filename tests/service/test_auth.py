@@ -44,6 +44,28 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("GET", "/v1/jobs"): READ_JOBS,
     ("GET", "/v1/jobs/{job_id}"): READ_JOBS,
     ("POST", "/v1/jobs/{job_id}/retry"): set(),
+    ("POST", "/v1/cohorts/{cohort_id}/corrections"): {"data:write"},
+    ("POST", "/v1/cohorts/{cohort_id}/uploads"): {"data:write"},
+    ("PATCH", "/v1/uploads/{upload_id}"): {"data:write"},
+    ("HEAD", "/v1/uploads/{upload_id}"): {"data:write"},
+    ("GET", "/v1/uploads/{upload_id}"): {"data:write", "audit:read"},
+    ("POST", "/v1/uploads/{upload_id}/finish"): {"data:write"},
+    ("DELETE", "/v1/uploads/{upload_id}"): {"data:write"},
+    ("POST", "/v1/core-imports"): {"models:write"},
+    ("GET", "/v1/core-imports"): READ_VERSIONS,
+    ("GET", "/v1/core-imports/{import_id}"): READ_VERSIONS,
+    ("POST", "/v1/models/{model_id}/successor"): {"models:write"},
+    ("POST", "/v1/models/{model_id}/cut-over"): {"models:write"},
+    ("POST", "/v1/models/{model_id}/rollback"): {"models:write"},
+    ("GET", "/v1/models/{model_id}/generations"): READ_VERSIONS,
+    ("DELETE", "/v1/models/{model_id}"): set(),
+    ("GET", "/v1/models/{model_id}/certificate"): READ_VERSIONS,
+    ("POST", "/v1/holds"): {"forget:write"},
+    ("GET", "/v1/holds"): READ_REQUESTS,
+    ("GET", "/v1/holds/{hold_id}"): READ_REQUESTS,
+    ("DELETE", "/v1/holds/{hold_id}"): {"forget:write"},
+    ("GET", "/v1/suppressions"): READ_REQUESTS,
+    ("POST", "/v1/suppressions/withdrawals"): {"forget:write"},
 }
 """The scopes that open each address; `admin` opens all of them."""
 BODIES: dict[str, Any] = {
@@ -52,6 +74,11 @@ BODIES: dict[str, Any] = {
     "/v1/models/{model_id}/versions/{number}/digests": {"challenge": "00" * 16},
     "/v1/models/{model_id}/predict": {"instances": [[0]]},
     "/v1/forget-requests": {"everything": True},
+    "/v1/cohorts/{cohort_id}/uploads": {"format": "npz"},
+    "/v1/models/{model_id}/successor": {"epochs": 2},
+    "/v1/models/{model_id}/rollback": {"to": 1},
+    "/v1/holds": {"subject": {"value": "somebody"}, "reason": "a case"},
+    "/v1/suppressions/withdrawals": {"subjects": [{"value": "somebody"}]},
 }
 
 
@@ -64,7 +91,7 @@ def test_the_matrix_names_every_guarded_address(site: Site) -> None:
 def ask(site: Site, method: str, path: str, headers: dict[str, str]) -> int:
     """Send a request that is right in form; return its status."""
     address = re.sub(r"\{(\w+)\}", lambda name: "1" if name[1] in ("job_id", "number") else ID, path)
-    if path.endswith("/records"):
+    if path.endswith(("/records", "/corrections")):
         content = {"content": npz(), "headers": {**headers, "Content-Type": NPZ}}
     else:
         content = (

@@ -89,7 +89,8 @@ def test_postgres_runs_from_a_copy_where_its_account_cannot_enter(monkeypatch: p
 
 
 KILLED_TESTS = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell may have left it ignored
 from support.{module} import start_{module}
 server, url = start_{module}()
 print(server.folder, url, flush=True)

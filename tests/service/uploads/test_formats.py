@@ -6,7 +6,6 @@ import io
 import json
 import struct
 import tarfile
-import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,9 +20,6 @@ from support.site import Site, npz, open_site
 from support.world import CLASSES, make_world
 
 from ledger import catalog
-from service.uploads.ndjson import open_ndjson
-from service.uploads.records import Format, Limits
-from service.uploads.row_errors import RowErrors
 from workers.records import read_cohort
 
 X = np.arange(24, dtype=np.float32).reshape(4, 6) / 2
@@ -387,18 +383,3 @@ def test_core_cohorts_refuse_subjects(shared: Site, kind: str) -> None:
 def test_images_need_a_cohort_of_images(shared: Site) -> None:
     answer = send(shared, "tar", tar(folder(PIXELS)), cohort(shared))
     assert "no images of bytes" in answer.json()["detail"]
-
-
-def test_lines_full_of_objects_do_not_fill_the_memory() -> None:
-    """As Python objects, sixty kilobytes of brackets are more than a megabyte; only one line may be there at a time."""
-    wanted = Format((6,), "float32", tuple(CLASSES), core=False)
-    lines = io.BytesIO((b'{"x": [' + b"[]," * 20_000 + b'[]], "y": 0}\n') * 100)
-    errors = RowErrors()
-    tracemalloc.start()
-    try:
-        with open_ndjson(lines, wanted, Limits(1000, 2**20), errors) as chunks:
-            assert sum(len(chunk.y) for chunk in chunks) == 100
-        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
-    finally:
-        tracemalloc.stop()
-    assert errors
