@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -70,8 +71,36 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("lacuna_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    if not connection.get_execution_options().get("lacuna_write", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    (patience_ms,) = raw.execute("PRAGMA busy_timeout").fetchone()
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        _wait_for_turn(raw, patience_ms / 1000)
+        if not raw.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, so that the error is SQLAlchemy's
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {patience_ms}")
+
+
+def _wait_for_turn(raw: sqlite3.Connection, patience_s: float) -> None:
+    """Begin a writing transaction as soon as the other process lets go, or give up after `patience_s`.
+
+    SQLite itself looks again only every 100 ms in the end, and somebody who writes often is there before.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                return
+            time.sleep(0.001)
+        else:
+            return
 
 
 _SQLITE_FACTS: dict[int, type[StoreFailed]] = {8: StoreReadOnly, 10: StoreFailed, 13: StoreFull}
@@ -120,6 +149,9 @@ class Database:
     engine: Engine
     clock: Clock
     random: Random
+    # SQLite lets one writer in and makes the others look again and again, the unlucky ones for seconds. So the threads
+    # of a process wait here for each other, and only one of them competes with other processes.
+    _turn: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def is_sqlite(self) -> bool:
@@ -134,6 +166,7 @@ class Database:
         """
         with (
             _facts(),
+            self._turn if self.is_sqlite else nullcontext(),
             self.engine.connect().execution_options(lacuna_write=True) as connection,
             Session(connection, expire_on_commit=False, autoflush=True) as session,
             session.begin(),

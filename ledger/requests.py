@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, update
 
 from ledger import catalog, changes, contents, deadlines, events, holds, jobs, replacing, selectors, stuck, suppressions
-from ledger.database import Transaction
+from ledger.database import Database, Transaction
 from ledger.errors import NotFound, WrongState
 from ledger.identity import AliasHasher
 from ledger.tables import (
@@ -23,6 +23,8 @@ from ledger.tables import (
 
 OPEN = ("accepted", "scrubbing", "published", "purging", "failed")
 CORRECTION = "correction"  # the kind of requests that make room for corrected records
+
+RESOLVED_AT_ONCE = 16
 
 
 def accept(
@@ -101,8 +103,20 @@ def cancel(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
     return request
 
 
-def resolve_accepted(tx: Transaction, tenant_id: str) -> int:
-    """Turn every accepted request into removals in the sequence of changes, in the order of arrival.
+def resolve_all(database: Database, tenant_id: str) -> int:
+    """Resolve every accepted request, a few per transaction, so that nobody waits long to have another one accepted.
+
+    Returns the newest sequence number.
+    """
+    while True:
+        with database.begin() as tx:
+            newest = resolve_accepted(tx, tenant_id, limit=RESOLVED_AT_ONCE)
+            if tx.session.execute(select(ForgetRequest.id).where(_to_resolve(tenant_id)).limit(1)).first() is None:
+                return newest
+
+
+def resolve_accepted(tx: Transaction, tenant_id: str, *, limit: int | None = None) -> int:
+    """Turn accepted requests (the first `limit`, or all) into removals in the sequence of changes, as they arrived.
 
     Safe to run from several workers: the tenant's counter is locked, and a request is resolved once.
     Returns the newest sequence number.
@@ -112,6 +126,7 @@ def resolve_accepted(tx: Transaction, tenant_id: str) -> int:
         select(ForgetRequest)
         .where(_to_resolve(tenant_id))
         .order_by(ForgetRequest.received_at, ForgetRequest.id)
+        .limit(limit)
         .with_for_update()
         .execution_options(populate_existing=True)
     )

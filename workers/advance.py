@@ -27,8 +27,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     assert claim.model_id is not None
     started = deps.clock_us()
     database = deps.ledger.database
-    with database.begin() as tx:
-        upto = requests.resolve_accepted(tx, claim.tenant_id)
+    upto = requests.resolve_all(database, claim.tenant_id)
     deps.point("advance.resolved")
     with database.read() as tx:
         model = tx.session.get_one(Model, claim.model_id)

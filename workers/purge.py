@@ -31,8 +31,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     completed, and what this one removes is erased), LedgerError.
     """
     database = deps.ledger.database
+    requests.resolve_all(database, claim.tenant_id)  # requests that concern no model come here directly
     with database.begin() as tx:
-        requests.resolve_accepted(tx, claim.tenant_id)  # requests that concern no model come here directly
         request_ids = purging.begin(tx, claim)
         inventory.doom_abandoned(tx, claim.tenant_id)
         old = list(versions.superseded(tx, claim.tenant_id))
