@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from ledger.errors import StoreFailed, StoreFull, StoreReadOnly
 Clock = Callable[[], int]  # UTC integer microseconds
 Random = Callable[[int], bytes]  # cryptographic bytes
 
+TURN_S = 5.0
 _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout = 15000",
     "PRAGMA synchronous = FULL",  # durable before 202
@@ -159,6 +160,16 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Wait for this process's other writers; after TURN_S go on anyway, and SQLite says that it is busy."""
+        mine = self.is_sqlite and self._turn.acquire(timeout=TURN_S)
+        try:
+            yield
+        finally:
+            if mine:
+                self._turn.release()
+
+    @contextmanager
     def begin(self) -> Iterator[Transaction]:
         """Open a transaction that writes; it commits on leaving and rolls back on any error.
 
@@ -166,7 +177,7 @@ class Database:
         """
         with (
             _facts(),
-            self._turn if self.is_sqlite else nullcontext(),
+            self._in_turn(),
             self.engine.connect().execution_options(lacuna_write=True) as connection,
             Session(connection, expire_on_commit=False, autoflush=True) as session,
             session.begin(),
