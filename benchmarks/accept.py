@@ -46,7 +46,8 @@ async def fire(
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             json = {"subjects": [{"value": f"person-{number}"}]} if body else None
             answer = await client.request(method, path, json=json)
-            answer.raise_for_status()
+            if answer.is_error:
+                raise SystemExit(f"refused: {answer.text}")
             took.append((time.perf_counter() - due) * 1000)
 
         await asyncio.gather(*(one(n) for n in range(int(rate * seconds))))

@@ -20,6 +20,7 @@ Clock = Callable[[], int]  # UTC integer microseconds
 Random = Callable[[int], bytes]  # cryptographic bytes
 
 TURN_S = 5.0
+CHECKPOINT_MS = 20
 _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout = 15000",
     "PRAGMA synchronous = FULL",  # durable before 202
@@ -202,5 +203,11 @@ class Database:
         if not self.is_sqlite:
             return True
         with _facts(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            (patience_ms,) = connection.exec_driver_sql("PRAGMA busy_timeout").one()
+            # While it waits for a reader, a checkpoint keeps every writer out. So wait shortly, and be called again.
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {CHECKPOINT_MS}")
+            try:
+                busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience_ms}")
             return bool(busy == 0)

@@ -116,7 +116,10 @@ def matches(tx: Transaction, request: ForgetRequest) -> ColumnElement[bool]:
     )
     condition: ColumnElement[bool]
     if "aliases" in stored:
-        condition = Record.subject_id.in_(_subject_ids(tx, request.tenant_id, stored["aliases"]))
+        subject_ids = _subject_ids(tx, request.tenant_id, stored["aliases"])
+        if not subject_ids:
+            return false()  # an empty list would be looked for in every record of the cohort
+        condition = Record.subject_id.in_(subject_ids)
     elif "keys" in stored:
         keys = [bytes.fromhex(key) for key in stored["keys"]]
         condition = or_(false(), *(Record.record_key.in_(keys[i : i + 500]) for i in range(0, len(keys), 500)))
