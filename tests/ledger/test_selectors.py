@@ -6,10 +6,10 @@ import hashlib
 import json
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import false, select
 from support.world import CLASSES, SHAPE, NewWorld, World, person
 
-from ledger import catalog, requests, tenants, uploads
+from ledger import catalog, requests, selectors, tenants, uploads
 from ledger.errors import CoreNeverForgotten, InvalidIdentifier, NotFound, SelectorInvalid
 from ledger.selectors import MOST_NAMED, Selector, SubjectName
 from ledger.tables import ForgetRequest, Record, Subject
@@ -241,3 +241,10 @@ def test_another_tenant_with_the_same_person_is_not_touched(world: World) -> Non
         requests.resolve_accepted(tx, stranger.id)
         assert request.outcome == "no_match"
         assert not tx.session.execute(select(Record).where(Record.removed_seq.is_not(None))).all()
+
+
+def test_somebody_unknown_is_not_looked_for_in_every_record(world: World) -> None:
+    """An empty list of subjects would make the database read the whole cohort, for every such request."""
+    request = world.request(world.forget("nobody"))
+    with world.ledger.database.read() as tx:
+        assert selectors.matches(tx, request).compare(false())
