@@ -248,7 +248,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], int, str]] = {
     "unknown network": (mlp(), {"architecture": "resnet51"}, 422, "unknown-architecture"),
     "a path": (mlp(), {"architecture": "../mlp"}, 422, "invalid-request"),
     "a module": (mlp(), {"architecture": "os:system"}, 422, "invalid-request"),
-    "an address": (mlp(), {"attested_by": "ada@example.org"}, 422, "invalid-request"),
+    "an address": (mlp(), {"attested_by": "planted@example.org"}, 422, "invalid-request"),
     "a letter": (mlp(), {"attested_by": "x"}, 422, "invalid-request"),
     "lines": (mlp(), {"attested_by": "officer\nof data"}, 422, "invalid-request"),
     "no role": (mlp(), {"attested_by": ""}, 422, "invalid-request"),
@@ -274,8 +274,6 @@ def test_what_is_refused_leaves_nothing_behind(shared: Site, name: str) -> None:
     assert "planted" not in answer.text
     if name == "a torch file":
         assert "save_file" in answer.json()["detail"]
-    if name == "an address":
-        assert "ada@" not in answer.text
 
 
 def test_other_types_keys_and_tenants_are_refused(site: Site) -> None:
