@@ -71,7 +71,7 @@ def epoch_seconds(count: int, width: int) -> dict[str, float]:
     started = time.perf_counter()
     for start in range(0, len(features), BATCH):
         optimizer.zero_grad()
-        batch = slice(start, start + BATCH)
+        batch = slice(start, min(start + BATCH, len(features)))  # there are more labels than cached features
         torch.autograd.backward(functional.cross_entropy(features[batch] @ weights, labels[batch]))
         optimizer.step()
     on_features = (time.perf_counter() - started) * count / len(features)
@@ -151,7 +151,7 @@ def main() -> None:
     columns = []
     for count in options.records:
         columns.append(measure(count, options.width))
-        print(f"measured {count} records", flush=True)
+        print(f"{count} records: {json.dumps(columns[-1])}", flush=True)
     print(f"\n| width {options.width:<47} | " + " | ".join(f"{count:>10,}" for count in options.records) + " |")
     print(f"| {'-' * 53} | " + " | ".join("-" * 10 for _ in columns) + " |")
     for name in columns[0]:
