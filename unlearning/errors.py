@@ -7,6 +7,7 @@ UnlearningError
 ├── CapacityExceeded      more records than the integer widths were planned for
 ├── NeverAdded            rows were subtracted that the statistics do not contain
 ├── ProblemRefused        the solve cannot be proved accurate enough
+├── BudgetMissed          an iterative solver stopped before its residual met the budget
 ├── DeviceRefused         a device does not multiply integers exactly
 ├── UnknownArchitecture   no network has this name
 ├── ArchitectureRefused   an operator's network cannot be used as a core
@@ -137,3 +138,27 @@ class CorruptArtifact(UnlearningError):
         super().__init__(f"these bytes are not a valid {what}: {reason}; restore the object or rebuild it")
         self.what = what
         self.reason = reason
+
+
+class BudgetMissed(UnlearningError):
+    """An iterative solver stopped before its measured residual met the budget: there is no result.
+
+    Norms are Frobenius norms of the gradient; `residual_bound` is `residual_norm` plus the bounded float error of
+    measuring it.
+    """
+
+    def __init__(
+        self, reason: str, *, residual_norm: float, residual_bound: float, budget: float, iterations: int
+    ) -> None:
+        float_error = residual_bound - residual_norm
+        super().__init__(
+            f"the solver stopped after {iterations} iterations ({reason}): the gradient is up to {residual_bound:.3e}, "
+            f"of which {float_error:.3e} is float error, the budget is {budget:.3e}; "
+            "allow more iterations, use a better preconditioner, raise mu, or solve exactly"
+        )
+        self.reason = reason
+        self.residual_norm = residual_norm
+        self.residual_bound = residual_bound
+        self.float_error = float_error
+        self.budget = budget
+        self.iterations = iterations
