@@ -8,6 +8,7 @@ UnlearningError
 ├── NeverAdded            rows were subtracted that the statistics do not contain
 ├── ProblemRefused        the solve cannot be proved accurate enough
 ├── BudgetMissed          an iterative solver stopped before its residual met the budget
+├── BoundRefused          a bound in nats cannot be shown to keep its budget
 ├── DeviceRefused         a device does not multiply integers exactly
 ├── UnknownArchitecture   no network has this name
 ├── ArchitectureRefused   an operator's network cannot be used as a core
@@ -162,3 +163,17 @@ class BudgetMissed(UnlearningError):
         self.float_error = float_error
         self.budget = budget
         self.iterations = iterations
+
+
+class BoundRefused(UnlearningError):
+    """A bound cannot be shown to keep its budget, so nothing may be released under it. All amounts in nats."""
+
+    def __init__(self, nats: float, float_error: float, budget: float, reason: str) -> None:
+        super().__init__(
+            f"the bound is {nats:.3e} nats, of which {float_error:.3e} are float error; allowed: {budget:.3e} ({reason}); "
+            "solve further, raise mu or sigma, or use the exact solver"
+        )
+        self.nats = nats
+        self.float_error = float_error
+        self.budget = budget
+        self.reason = reason
