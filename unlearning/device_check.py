@@ -22,10 +22,10 @@ class IntegerProduct:
 
 def products_of(plan: QuantizationPlan, width: int, rows: int) -> tuple[IntegerProduct, IntegerProduct]:
     """Return the products that statistics of `width` columns form from `rows` records at once."""
-    terms = min(rows, plan.block_rows)
+    terms = min(rows * plan.equations_per_record, plan.block_equations)
     return (
         IntegerProduct(terms, width, width, plan.phi_bits, plan.phi_bits),
-        IntegerProduct(terms, width, plan.classes, plan.phi_bits, plan.target_bits),
+        IntegerProduct(terms, width, plan.columns, plan.phi_bits, plan.target_bits),
     )
 
 

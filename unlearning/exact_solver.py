@@ -16,7 +16,7 @@ from unlearning.statistics import Statistics
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExactSolution:
-    """weights (d, C) float64 in real units; the norms are those of `residual.ResidualReport`, bound <= budget."""
+    """weights (d, q) float64 in real units; the norms are those of `residual.ResidualReport`, bound <= budget."""
 
     weights: npt.NDArray[np.float64]
     residual_norm: float
@@ -27,6 +27,7 @@ class ExactSolution:
 def solve_exact(statistics: Statistics, plan: QuantizationPlan, *, mu: float, residual_budget: float) -> ExactSolution:
     """Minimise 1/(2n) sum ||W^T phi - t||^2 + mu/2 ||W||^2 by Cholesky and, if it helps, one refinement step.
 
+    With features per output the sum is over ||Phi w - t||^2.
     Equal statistics give equal bytes on one build, machine and thread count (see `fingerprint`). No records: zero.
     `residual.default_residual_budget` derives a budget from the plan.
     Raises OutOfRange: mu or the budget not positive, count above capacity; ShapeMismatch; ProblemRefused: the
@@ -37,7 +38,7 @@ def solve_exact(statistics: Statistics, plan: QuantizationPlan, *, mu: float, re
     if not (residual_budget > 0 and math.isfinite(residual_budget)):
         raise OutOfRange("residual budget", residual_budget, "> 0")
     if statistics.count == 0:
-        nothing = np.zeros((statistics.width, statistics.classes))
+        nothing = np.zeros(statistics.cross.shape)
         return ExactSolution(nothing, 0.0, 0.0, residual_budget)
     system = normal_equations(statistics, plan, mu)
     factor, failed_at = torch.linalg.cholesky_ex(system.matrix)

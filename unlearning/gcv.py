@@ -2,7 +2,9 @@
 
 Source: Golub, Heath and Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge parameter",
 eq. 1.4: V(mu) = (1/n) ||(I - S) t||^2 / ((1/n) tr(I - S))^2 with the hat matrix S = Phi (A + n mu I)^-1 Phi^T, here
-summed over the C outputs, which share S. In the eigenvectors of A it needs only A, B, sum ||t||^2 and n.
+summed over the C outputs, which share S. With features per output there is one S over all n C equations, whose number
+stands in the place of n in V; the ridge stays n mu with n records. In the eigenvectors of A it needs only A, B,
+sum ||t||^2 and n.
 
 mu is a function of the retained statistics, so it must be chosen anew from every version's statistics: a mu that was
 chosen while a record was in, and kept after it left, would tell about the record.
@@ -46,7 +48,7 @@ class MuChoice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spectrum:
-    """values (p,) descending, vectors (d, p), rotated (p, C) = vectors^T B; p = min(d, n): A has no higher rank."""
+    """values (p,) descending, vectors (d, p), rotated (p, q) = vectors^T B; p = min(d, equations) bounds A's rank."""
 
     values: Tensor
     vectors: Tensor
@@ -68,11 +70,11 @@ def choose_mu(
     Raises OutOfRange: a grid that does not rise or is not positive, count above capacity; ShapeMismatch.
     """
     check_grid(grid)
-    if statistics.classes != plan.classes:
-        raise ShapeMismatch("classes of the statistics", statistics.classes, plan.classes)
+    if statistics.columns != plan.columns:
+        raise ShapeMismatch("columns of the statistics", statistics.columns, plan.columns)
     if statistics.count == 0 or statistics.target_square == 0:
         return MuChoice(grid[-1], (math.inf,) * len(grid))
-    spectrum = decompose(statistics)
+    spectrum = decompose(statistics, plan)
     scores = tuple(score(statistics, plan, spectrum, mu) for mu in grid)
     limit = min(scores) * (1.0 + NEARLY_EQUAL)
     best = max((i for i, value in enumerate(scores) if value <= limit and math.isfinite(value)), default=len(grid) - 1)
@@ -90,10 +92,10 @@ def check_grid(grid: Sequence[float]) -> None:
         raise OutOfRange("grid of mu", tuple(grid), "one or more positive numbers that rise")
 
 
-def decompose(statistics: Statistics) -> Spectrum:
+def decompose(statistics: Statistics, plan: QuantizationPlan) -> Spectrum:
     """Return the eigenvectors of A that its rank allows, n >= 1. One decomposition serves the whole grid."""
     values, vectors = torch.linalg.eigh(aligned(statistics.gram))
-    rank = min(statistics.width, statistics.count)
+    rank = min(statistics.width, statistics.count * plan.equations_per_record)
     kept = vectors.flip(1)[:, :rank].contiguous()
     # A is positive semidefinite: what lies below zero is rounding.
     return Spectrum(values.flip(0)[:rank].clamp_min(0.0), kept, kept.mT @ aligned(statistics.cross))
@@ -103,10 +105,11 @@ def score(statistics: Statistics, plan: QuantizationPlan, spectrum: Spectrum, mu
     """Return V(mu) in real units, summed over outputs; infinity where the misfit is lost in rounding.
 
     With r = n mu: ||(I - S) t||^2 = sum ||t||^2 - sum_j b_j (l_j + 2 r) / (l_j + r)^2 for eigenvalues l_j of A and b_j
-    the squared norm of row j of V^T B, and tr(I - S) = n - p + sum_j r / (l_j + r), in which nothing cancels.
+    the squared norm of row j of V^T B, and tr(I - S) = N - p + sum_j r / (l_j + r) with N equations, in which nothing
+    cancels.
     """
-    n = statistics.count
-    ridge = math.ldexp(n * mu, 2 * plan.phi_exponent)
+    n = statistics.count * plan.equations_per_record
+    ridge = math.ldexp(statistics.count * mu, 2 * plan.phi_exponent)
     shifted = spectrum.values + ridge
     explained = spectrum.rotated.square().sum(1) * (shifted + ridge) / shifted.square()
     total = float(statistics.target_square)

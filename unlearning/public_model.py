@@ -92,7 +92,7 @@ class PublicModel:
             fields = parts.config["plan"]
             if not isinstance(fields, dict):
                 raise CorruptArtifact("public model", "the plan is not an object")
-            plan = QuantizationPlan(**{str(name): int(value) for name, value in fields.items()})
+            plan = QuantizationPlan.from_fields({str(name): int(value) for name, value in fields.items()})
             name, leaky = str(parts.config["architecture"]), bool(parts.config.get("leaky", False))
             network = architectures.build(name, spec.input_shape, spec.classes, torch.Generator(), leaky=leaky)
             network.load_state_dict(select(parts.tensors, "network."))

@@ -5,6 +5,7 @@ integers up to 2^53, int64 up to 2^63); the limits below keep a margin of 4 bits
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ class QuantizationPlan:
     A feature phi is stored as round(phi * 2^phi_exponent), clipped to +-phi_limit; core outputs and targets likewise
     with 2^target_exponent. `alpha_int` is the target of the true class on that grid. core_limit + alpha_int is at most
     2^(target_bits-1) - 1, so a residual target always fits.
+    per_output: whether features have a row for each output (Phi (C, d), tangent maps), not one for all (phi (d,)).
     """
 
     classes: int
@@ -41,6 +43,7 @@ class QuantizationPlan:
     target_exponent: int
     alpha_int: int
     core_limit: int
+    per_output: bool = False
 
     def __post_init__(self) -> None:
         """Check THEORY's limits at full capacity.
@@ -59,15 +62,16 @@ class QuantizationPlan:
             raise OutOfRange(
                 "alpha_int, core_limit", (self.alpha_int, self.core_limit), f">= 1, sum <= {self.target_limit}"
             )
+        equations = self.capacity * self.equations_per_record
         worst = max(
-            sum_bits(self.phi_bits, self.phi_bits, self.capacity),
-            sum_bits(self.phi_bits, self.target_bits, self.capacity),
+            sum_bits(self.phi_bits, self.phi_bits, equations),
+            sum_bits(self.phi_bits, self.target_bits, equations),
             sum_bits(self.target_bits, self.target_bits, self.capacity * self.classes),
         )
         if worst > TOTAL_BITS:
             raise OutOfRange("bits of a sum at full capacity", worst, f"<= {TOTAL_BITS}; lower the capacity")
-        if self.block_rows < 1:
-            raise OutOfRange("rows per exact block", self.block_rows, ">= 1; use fewer bits")
+        if self.block_equations < 1:
+            raise OutOfRange("equations per exact block", self.block_equations, ">= 1; use fewer bits")
 
     @property
     def phi_limit(self) -> int:
@@ -80,8 +84,18 @@ class QuantizationPlan:
         return int(2 ** (self.target_bits - 1) - 1)
 
     @property
-    def block_rows(self) -> int:
-        """Rows whose products may be added inside one float64 matrix product: (b1-1) + (b2-1) + log2(rows) <= 49."""
+    def equations_per_record(self) -> int:
+        """How many rows of the least-squares problem a record makes: C with features per output, else one."""
+        return self.classes if self.per_output else 1
+
+    @property
+    def columns(self) -> int:
+        """Return q, the columns of user weights (d, q): one with features per output, else C."""
+        return 1 if self.per_output else self.classes
+
+    @property
+    def block_equations(self) -> int:
+        """Equations whose products one float64 matrix product may add: (b1-1) + (b2-1) + log2(equations) <= 49."""
         widest = (self.phi_bits - 1) + max(self.phi_bits, self.target_bits) - 1
         return int(2 ** (BLOCK_BITS - widest)) if widest <= BLOCK_BITS else 0
 
@@ -113,8 +127,22 @@ class QuantizationPlan:
         return np.ldexp(core_output.astype(np.float64), -self.target_exponent)
 
     def to_fields(self) -> dict[str, int]:
-        """Return the fields as plain integers, for JSON; `QuantizationPlan(**fields)` reads them back."""
-        return asdict(self)
+        """Return the fields as plain integers, for JSON; `from_fields` reads them back.
+
+        `per_output` stands there only where it holds: plans of shared maps have the bytes that they always had.
+        """
+        fields: dict[str, int] = asdict(self)
+        if self.per_output:
+            return fields | {"per_output": 1}
+        del fields["per_output"]
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, int]) -> "QuantizationPlan":
+        """Read `to_fields` back. Raises TypeError: other fields; OutOfRange."""
+        numbers = dict(fields)
+        per_output = bool(numbers.pop("per_output", 0))
+        return cls(**numbers, per_output=per_output)
 
 
 def sum_bits(left_bits: int, right_bits: int, terms: int) -> float:
@@ -167,12 +195,17 @@ def plan_quantization(
     capacity: int = DEFAULT_CAPACITY,
     classes: int,
 ) -> QuantizationPlan:
-    """Choose scales so that core features (n, d) are not clipped and core logits (n, C) have headroom 2.
+    """Choose scales so that core features are not clipped and core logits (n, C) have headroom 2.
 
+    Core features (n, d) make a plan for a map that all outputs share, (n, C, d) one for features per output.
     Raises OutOfRange: alpha not positive, or widths that overflow at `capacity`; ShapeMismatch; NonFinite.
     """
-    if phi_core.ndim != 2 or logits_core.shape != (phi_core.shape[0], classes):
-        raise ShapeMismatch("core features, core logits", (phi_core.shape, logits_core.shape), ("(n, d)", "(n, C)"))
+    per_output = phi_core.ndim == 3
+    leading = (phi_core.shape[0], classes) if per_output else (phi_core.shape[0],)
+    if phi_core.shape[:-1] != leading or logits_core.shape != (phi_core.shape[0], classes):
+        raise ShapeMismatch(
+            "core features, core logits", (phi_core.shape, logits_core.shape), ("(n, d) or (n, C, d)", "(n, C)")
+        )
     if not (alpha > 0 and math.isfinite(alpha)):
         raise OutOfRange("alpha", alpha, "> 0")
     for name, values in (("core features", phi_core), ("core logits", logits_core)):
@@ -197,4 +230,5 @@ def plan_quantization(
         target_exponent=target_exponent,
         alpha_int=alpha_int,
         core_limit=target_limit - alpha_int,
+        per_output=per_output,
     )

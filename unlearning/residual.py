@@ -75,14 +75,14 @@ def aligned(values: npt.NDArray[np.generic]) -> Tensor:
 def normal_equations(statistics: Statistics, plan: QuantizationPlan, mu: float) -> NormalEquations:
     """Return the float64 system of `statistics`, with n >= 1.
 
-    Raises OutOfRange: mu not positive, or count outside 1 to capacity; ShapeMismatch: another number of classes.
+    Raises OutOfRange: mu not positive, or count outside 1 to capacity; ShapeMismatch: other columns than the plan's.
     """
     if not (mu > 0 and math.isfinite(mu)):
         raise OutOfRange("mu", mu, "> 0")
     if not 1 <= statistics.count <= plan.capacity:
         raise OutOfRange("count", statistics.count, f"1 to {plan.capacity}")
-    if statistics.classes != plan.classes:
-        raise ShapeMismatch("classes of the statistics", statistics.classes, plan.classes)
+    if statistics.columns != plan.columns:
+        raise ShapeMismatch("columns of the statistics", statistics.columns, plan.columns)
     e, f = plan.phi_exponent, plan.target_exponent
     matrix = aligned(statistics.gram)
     matrix.diagonal().add_(math.ldexp(statistics.count * mu, 2 * e))
@@ -115,9 +115,10 @@ def default_residual_budget(plan: QuantizationPlan, width: int, mu: float) -> fl
     """Return the gradient norm below which an error of the solve stays under half a grid step in a prediction.
 
     H >= mu I gives ||W - W*|| <= ||r|| / mu, so a logit is off by at most ||r|| ||phi|| / mu. Feature maps have mean
-    square one per column over core records, so ||phi|| is sqrt(d) in the root mean square; half a step of the grid on
-    which targets and core outputs are stored is 2^-(f+1). Asking for more would resolve what was rounded away at
-    ingestion. Everything here is public and fixed when the model is registered.
+    square one per column over core records (features per output: summed over the outputs), so ||phi|| is sqrt(d) in
+    the root mean square; half a step of the grid on which targets and core outputs are stored is 2^-(f+1). Asking for
+    more would resolve what was rounded away at ingestion. Everything here is public and fixed when the model is
+    registered.
     Raises OutOfRange: mu or width not positive.
     """
     if not (mu > 0 and math.isfinite(mu)):
@@ -135,13 +136,13 @@ def check_residual(
     mu: float,
     residual_budget: float,
 ) -> ResidualReport:
-    """Measure any weights (d, C) against the statistics. Without records, only zero weights are right.
+    """Measure any weights (d, q) against the statistics. Without records, only zero weights are right.
 
     This proves the solve, not that the statistics are those of the retained records: that is `check_transition`.
     Raises ShapeMismatch; NonFinite; OutOfRange: as `normal_equations`.
     """
-    if weights.shape != (statistics.width, statistics.classes):
-        raise ShapeMismatch("weights", weights.shape, (statistics.width, statistics.classes))
+    if weights.shape != statistics.cross.shape:
+        raise ShapeMismatch("weights", weights.shape, statistics.cross.shape)
     broken = int(weights.size - np.count_nonzero(np.isfinite(weights)))
     if broken:
         raise NonFinite("weights", broken)

@@ -1,8 +1,9 @@
 """Sufficient statistics of ridge regression as exact integer sums.
 
-A = sum phi phi^T, B = sum phi t^T, n and sum ||t||^2, all over stored integers. Because every sum is exact, the order,
-the blocking and the split over workers do not matter, and subtracting a record gives byte for byte what never having
-seen it would have given.
+A = sum phi phi^T, B = sum phi t^T, n and sum ||t||^2, all over stored integers; with features per output
+A = sum Phi^T Phi and B = sum Phi^T t, where Phi is (C, d) and t is (C,). Because every sum is exact, the order, the
+blocking and the split over workers do not matter, and subtracting a record gives byte for byte what never having seen
+it would have given.
 """
 
 import hashlib
@@ -17,20 +18,22 @@ from torch import Tensor
 
 from unlearning.errors import CapacityExceeded, CorruptArtifact, NeverAdded, OutOfRange, ShapeMismatch
 from unlearning.quantization import TOTAL_BITS, QuantizationPlan
-from unlearning.rows import QuantizedRows, targets
+from unlearning.rows import QuantizedRows, equations
 
 CPU = torch.device("cpu")
 MAGIC = b"LACSTAT1"
 HEADER = struct.Struct("<8s4q")
 LARGEST_BLOCK = 8192
-"""Rows per matrix product where exactness allows more: 128 MiB of float64 at d = 2,048."""
+"""Equations per matrix product where exactness allows more: 128 MiB of float64 at d = 2,048."""
 PANEL = 512
 """Columns per panel: only panels on or above the diagonal are multiplied, which saves nearly half the work."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """gram (d, d) int64 symmetric, cross (d, C) int64, count n, target_square; on the plan's integer grid.
+    """gram (d, d) int64 symmetric, cross (d, q) int64, count n, target_square; on the plan's integer grid.
+
+    q is C for a map that all outputs share and 1 with features per output. n counts records, not equations.
 
     The arrays are never written to after construction; every operation returns new ones.
     """
@@ -43,7 +46,7 @@ class Statistics:
     def __post_init__(self) -> None:
         d = self.gram.shape[0] if self.gram.ndim else -1
         if self.gram.shape != (d, d) or self.cross.ndim != 2 or self.cross.shape[0] != d:
-            raise ShapeMismatch("gram, cross", (self.gram.shape, self.cross.shape), ("(d, d)", "(d, C)"))
+            raise ShapeMismatch("gram, cross", (self.gram.shape, self.cross.shape), ("(d, d)", "(d, q)"))
         got = (self.gram.dtype.name, self.cross.dtype.name)
         if got != ("int64", "int64"):
             raise ShapeMismatch("dtypes of gram, cross", got, ("int64", "int64"))
@@ -51,11 +54,14 @@ class Statistics:
             raise OutOfRange("count", self.count, ">= 0")
 
     @classmethod
-    def zero(cls, width: int, classes: int) -> "Statistics":
-        """Return the statistics of no records."""
-        if width < 1 or classes < 2:
-            raise OutOfRange("width, classes", (width, classes), ">= 1, >= 2")
-        return cls(np.zeros((width, width), np.int64), np.zeros((width, classes), np.int64), 0, 0)
+    def zero(cls, width: int, columns: int) -> "Statistics":
+        """Return the statistics of no records; `QuantizationPlan.columns` says how many columns weights have.
+
+        Raises OutOfRange: a size below one.
+        """
+        if width < 1 or columns < 1:
+            raise OutOfRange("width, columns", (width, columns), ">= 1, >= 1")
+        return cls(np.zeros((width, width), np.int64), np.zeros((width, columns), np.int64), 0, 0)
 
     @property
     def width(self) -> int:
@@ -63,8 +69,8 @@ class Statistics:
         return int(self.gram.shape[0])
 
     @property
-    def classes(self) -> int:
-        """C."""
+    def columns(self) -> int:
+        """q."""
         return int(self.cross.shape[1])
 
     def plus(self, rows: QuantizedRows, plan: QuantizationPlan, device: torch.device = CPU) -> "Statistics":
@@ -98,8 +104,8 @@ class Statistics:
         Raises ShapeMismatch; OutOfRange: a sum could pass 62 bits (no entry of a Gram matrix exceeds its diagonal,
         and cross^2 <= diagonal * target_square by Cauchy and Schwarz).
         """
-        if (self.width, self.classes) != (other.width, other.classes):
-            raise ShapeMismatch("merged statistics", (other.width, other.classes), (self.width, self.classes))
+        if self.cross.shape != other.cross.shape:
+            raise ShapeMismatch("merged statistics", other.cross.shape, self.cross.shape)
         diagonal = sum(int(np.diagonal(s.gram).max()) for s in (self, other))
         square = self.target_square + other.target_square
         if max(diagonal, square) > 2**TOTAL_BITS:
@@ -109,13 +115,13 @@ class Statistics:
     def to_bytes(self) -> bytes:
         """Return canonical little-endian int64: header, upper triangle of gram row by row, cross."""
         d = self.width
-        body = np.empty(d * (d + 1) // 2 + d * self.classes, dtype="<i8")
+        body = np.empty(d * (d + 1) // 2 + d * self.columns, dtype="<i8")
         position = 0
         for row in range(d):
             body[position : position + d - row] = self.gram[row, row:]
             position += d - row
         body[position:] = self.cross.reshape(-1)
-        header = HEADER.pack(MAGIC, d, self.classes, self.count, self.target_square)
+        header = HEADER.pack(MAGIC, d, self.columns, self.count, self.target_square)
         return b"".join((header, body.data))
 
     @classmethod
@@ -126,12 +132,12 @@ class Statistics:
         """
         if len(data) < HEADER.size:
             raise CorruptArtifact("statistics", f"{len(data)} bytes, shorter than the header")
-        mark, d, classes, count, square = HEADER.unpack_from(data)
-        if mark != MAGIC or d < 1 or classes < 2 or count < 0 or square < 0:
+        mark, d, columns, count, square = HEADER.unpack_from(data)
+        if mark != MAGIC or d < 1 or columns < 1 or count < 0 or square < 0:
             raise CorruptArtifact("statistics", "the header is wrong")
         triangle = d * (d + 1) // 2
-        if len(data) != HEADER.size + 8 * (triangle + d * classes):
-            raise CorruptArtifact("statistics", f"{len(data)} bytes do not fit d={d}, C={classes}")
+        if len(data) != HEADER.size + 8 * (triangle + d * columns):
+            raise CorruptArtifact("statistics", f"{len(data)} bytes do not fit d={d}, q={columns}")
         body = np.frombuffer(data, dtype="<i8", offset=HEADER.size)
         gram = np.empty((d, d), np.int64)
         position = 0
@@ -139,7 +145,7 @@ class Statistics:
             gram[row, row:] = body[position : position + d - row]
             position += d - row
         mirror_upper(gram)
-        cross = body[triangle:].reshape(d, classes).astype(np.int64)
+        cross = body[triangle:].reshape(d, columns).astype(np.int64)
         return cls(gram, cross, count, square)
 
     def digest(self, key: bytes) -> str:
@@ -147,17 +153,15 @@ class Statistics:
         return hmac.new(key, self.to_bytes(), hashlib.sha256).hexdigest()
 
     def _moved(self, rows: QuantizedRows, plan: QuantizationPlan, device: torch.device, sign: int) -> "Statistics":
-        if (rows.phi.shape[1], plan.classes) != (self.width, self.classes):
-            raise ShapeMismatch(
-                "width and classes of the rows", (rows.phi.shape[1], plan.classes), (self.width, self.classes)
-            )
-        residual = targets(rows, plan)
+        if (rows.width, plan.columns) != self.cross.shape:
+            raise ShapeMismatch("width and columns of the rows", (rows.width, plan.columns), self.cross.shape)
+        features, residual = equations(rows, plan)
         gram, cross = self.gram.copy(), self.cross.copy()
         step = np.add if sign > 0 else np.subtract
-        block_rows = min(plan.block_rows, LARGEST_BLOCK)
-        for start in range(0, rows.count, block_rows):
-            block = slice(start, start + block_rows)
-            phi = exact_floats(rows.phi[block], device)
+        size = min(plan.block_equations, LARGEST_BLOCK)
+        for start in range(0, features.shape[0], size):
+            block = slice(start, start + size)
+            phi = exact_floats(features[block], device)
             step(cross, to_int64(phi.T @ exact_floats(residual[block], device)), out=cross)
             for first in range(0, self.width, PANEL):
                 panel = slice(first, first + PANEL)

@@ -14,12 +14,12 @@ NAME = "weights"
 
 
 def weights_to_bytes(weights: npt.NDArray[np.float64]) -> bytes:
-    """Return weights (d, C) float64 as a safetensors file. Equal weights give equal bytes; -0.0 is stored as 0.0.
+    """Return weights (d, q) float64 as a safetensors file. Equal weights give equal bytes; -0.0 is stored as 0.0.
 
     Raises ShapeMismatch; NonFinite.
     """
     if weights.ndim != 2 or weights.dtype != np.float64:
-        raise ShapeMismatch("weights", (weights.shape, weights.dtype.name), ("(d, C)", "float64"))
+        raise ShapeMismatch("weights", (weights.shape, weights.dtype.name), ("(d, q)", "float64"))
     broken = int(weights.size - np.count_nonzero(np.isfinite(weights)))
     if broken:
         raise NonFinite("weights", broken)

@@ -150,5 +150,5 @@ def test_refuses_wrong_grids(plan: QuantizationPlan, wrong: tuple[float, ...]) -
 
 
 def test_refuses_another_number_of_classes(plan: QuantizationPlan) -> None:
-    with pytest.raises(ShapeMismatch, match="classes"):
+    with pytest.raises(ShapeMismatch, match="columns"):
         choose_mu(Statistics.zero(4, 2), plan)

@@ -30,8 +30,8 @@ def test_every_plan_keeps_the_limits_at_full_capacity(capacity: int, classes: in
     assert sum_bits(plan.phi_bits, plan.target_bits, capacity) <= TOTAL_BITS
     assert sum_bits(plan.target_bits, plan.target_bits, capacity * classes) <= TOTAL_BITS
     for right in (plan.phi_bits, plan.target_bits):
-        assert sum_bits(plan.phi_bits, right, plan.block_rows) <= BLOCK_BITS
-    assert sum_bits(plan.phi_bits, max(plan.phi_bits, plan.target_bits), 2 * plan.block_rows) > BLOCK_BITS
+        assert sum_bits(plan.phi_bits, right, plan.block_equations) <= BLOCK_BITS
+    assert sum_bits(plan.phi_bits, max(plan.phi_bits, plan.target_bits), 2 * plan.block_equations) > BLOCK_BITS
     assert plan.alpha_int + plan.core_limit <= plan.target_limit
 
 

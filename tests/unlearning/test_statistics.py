@@ -33,7 +33,7 @@ def test_sums_equal_integer_arithmetic(random_rows: RowMaker, plan: Quantization
 
 def test_sums_are_exact_at_the_extremes_of_a_full_block(plan: QuantizationPlan) -> None:
     roomy = dataclasses.replace(plan, capacity=2**20)
-    n = roomy.block_rows + 5
+    n = roomy.block_equations + 5
     signs = np.random.default_rng(0).choice([-1, 1], (n, 2))
     rows = QuantizedRows(
         (signs * roomy.phi_limit).astype(np.int16),
@@ -66,7 +66,7 @@ def test_order_blocks_splits_and_threads_do_not_matter(
     assert one_by_one.to_bytes() == expected
     left, right = zero.plus(rows.take(order[:30]), plan), zero.plus(rows.take(order[30:]), plan)
     assert left.merge(right).to_bytes() == expected
-    monkeypatch.setattr(QuantizationPlan, "block_rows", 7)
+    monkeypatch.setattr(QuantizationPlan, "block_equations", 7)
     assert zero.plus(rows, plan).to_bytes() == expected
     threads = torch.get_num_threads()
     try:

@@ -92,7 +92,7 @@ def test_negative_controls_fail_by_name(rows: QuantizedRows, fold: RowsToStatist
 
 def subtracted_unchecked(statistics: Statistics, rows: QuantizedRows, plan: QuantizationPlan) -> Statistics:
     """Subtract without the refusals of `Statistics.minus`, as a faulty service would."""
-    once = Statistics.zero(statistics.width, statistics.classes).plus(rows, plan)
+    once = Statistics.zero(statistics.width, statistics.columns).plus(rows, plan)
     return Statistics(
         statistics.gram - once.gram,
         statistics.cross - once.cross,
@@ -170,7 +170,7 @@ def test_other_shapes_are_refused(rows: QuantizedRows, fold: RowsToStatistics, p
 
 def test_parts_of_any_size_are_one_sum(rows: QuantizedRows, fold: RowsToStatistics, plan: QuantizationPlan) -> None:
     whole = fold(rows)
-    nothing = Statistics.zero(whole.width, whole.classes)
+    nothing = Statistics.zero(whole.width, whole.columns)
     parts = [rows.take(slice(start, start + 3)) for start in range(0, rows.count, 3)]
     assert check_transition(nothing, whole, [], parts, plan, os.urandom).passed
     assert check_transition(whole, nothing, parts, [], plan, os.urandom).passed

@@ -77,7 +77,7 @@ def target_left_in(
     before: Statistics, added: QuantizedRows, removed: QuantizedRows, plan: QuantizationPlan
 ) -> Statistics:
     after = fold(before, added, removed, plan)
-    left_in = Statistics.zero(before.width, before.classes).plus(removed.take(slice(0, 1)), plan)
+    left_in = Statistics.zero(before.width, before.columns).plus(removed.take(slice(0, 1)), plan)
     return replace(after, cross=after.cross + left_in.cross)
 
 
