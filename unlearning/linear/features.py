@@ -45,6 +45,9 @@ class KnownEntries(Features, Protocol):
     def magnitudes(self) -> Features:
         """Return |Phi|, entry by entry."""
 
+    def take(self, index: Tensor) -> "KnownEntries":
+        """Return the operator of the chosen records."""
+
     def largest_record_norm(self) -> float:
         """Return an upper bound on the spectral norm of one record's Phi_i, 0 without records."""
 

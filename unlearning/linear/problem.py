@@ -14,6 +14,9 @@ from torch import Tensor
 
 from unlearning.errors import OutOfRange, ShapeMismatch
 from unlearning.linear.features import Features, check_matrix
+from unlearning.linear.rounding import gradient_rounding
+from unlearning.linear.solution import Residual
+from unlearning.residual import gamma
 
 
 class Quadratic(Protocol):
@@ -36,6 +39,9 @@ class Quadratic(Protocol):
 
     def hessian_product(self, direction: Tensor) -> Tensor:
         """Return H v, (d, q)."""
+
+    def measured(self, weights: Tensor) -> Residual:
+        """Return the norm of g(w), recomputed in full, and a bound that includes the rounding of computing it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -94,6 +100,19 @@ class RetainedProblem:
         if not self.count:
             return self.mu * direction
         return self.features.adjoint(self.features.apply(direction)) / self.count + self.mu * direction
+
+    def measured(self, weights: Tensor) -> Residual:
+        """Return ||g(w)|| and its bound. Raises OutOfRange: the entries of the features are not known."""
+        magnitude = self.mu * (weights.abs() + self.reference.abs())
+        if not self.count:
+            norm = float(torch.linalg.norm(self.gradient(weights)))
+            rounding = gamma(3) * float(torch.linalg.norm(magnitude))
+            return Residual(norm, (norm + rounding) * (1.0 + 2.0 * gamma(weights.numel() + 3)))
+        errors = self.errors(weights)
+        rounding = gradient_rounding(self.features, errors, self.targets, weights, magnitude)
+        gradient = self.features.adjoint(errors) / self.count + self.mu * (weights - self.reference)
+        norm = float(torch.linalg.norm(gradient))
+        return Residual(norm, norm * (1.0 + 2.0 * gamma(weights.numel() + 3)) + rounding)
 
 
 def check_mu(mu: float) -> None:
