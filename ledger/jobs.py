@@ -31,7 +31,8 @@ TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD, DESTROY = (
 )
 # Forgetting goes first; bulk work is cut into slices and steps aside for it.
 PRIORITY = {PURGE: 0, ADVANCE: 1, DESTROY: 2, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
-MAX_ATTEMPTS = 20  # enough for a job to outlive many unlucky restarts, few enough to end a crash loop
+MAX_ATTEMPTS = 8
+"""Attempts without progress after which a job fails: few enough to end a crash loop. See `progressed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,15 @@ def report(database: Database, claim: Claim, progress: float, note: str | None =
         job = check_fence(tx, claim)
         job.progress = min(max(progress, 0.0), 1.0)
         job.note = note if note is not None else job.note
+
+
+def progressed(tx: Transaction, claim: Claim) -> None:
+    """Forget the attempts so far, in the transaction in which the job got further for good. Raises LeaseLost.
+
+    Only for work that an earlier attempt left undone, and of which there is less now. What a job does for newcomers
+    does not count: else a job that always dies at the same place would never fail while there are newcomers.
+    """
+    check_fence(tx, claim).attempts = 0
 
 
 def finish(tx: Transaction, claim: Claim, result: dict[str, Any] | None = None) -> None:

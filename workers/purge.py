@@ -33,6 +33,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     database = deps.ledger.database
     requests.resolve_all(database, claim.tenant_id)  # requests that concern no model come here directly
     with database.begin() as tx:
+        left_undone = _left_undone(tx, claim.tenant_id)
         request_ids = purging.begin(tx, claim)
         inventory.doom_abandoned(tx, claim.tenant_id)
         old = list(versions.superseded(tx, claim.tenant_id))
@@ -44,7 +45,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
     _destroy(deps, claim, old)
     deps.point("purge.versions_destroyed")
-    rewritten = _rewrite_shards(deps, claim, request_ids)
+    rewritten = _rewrite_shards(deps, claim, request_ids, left_undone)
     late = wait_for_writers(deps, claim.tenant_id)
     inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
     deps.point("purge.objects_deleted")
@@ -134,7 +135,15 @@ class Rewritten:
     record_ids: frozenset[int]
 
 
-def _rewrite_shards(deps: Deps, claim: jobs.Claim, request_ids: list[str]) -> list[Rewritten]:
+def _left_undone(tx: Transaction, tenant_id: str) -> frozenset[str]:
+    """Return the shards that an earlier attempt had to rewrite and did not: to rewrite one of them is progress."""
+    begun = [request.id for request in purging.due(tx, tenant_id) if request.state == "purging"]
+    return frozenset(shard.shard_id for shard in purging.shards(tx, begun))
+
+
+def _rewrite_shards(
+    deps: Deps, claim: jobs.Claim, request_ids: list[str], left_undone: frozenset[str]
+) -> list[Rewritten]:
     """Rewrite every shard that holds forgotten records. Returns what to read back."""
     rewritten: list[Rewritten] = []
     while True:
@@ -143,10 +152,10 @@ def _rewrite_shards(deps: Deps, claim: jobs.Claim, request_ids: list[str]) -> li
         if not todo:
             return rewritten
         for start in range(0, len(todo), SHARDS_AT_ONCE):
-            rewritten += _rewrite(deps, claim, todo[start : start + SHARDS_AT_ONCE])
+            rewritten += _rewrite(deps, claim, todo[start : start + SHARDS_AT_ONCE], left_undone)
 
 
-def _rewrite(deps: Deps, claim: jobs.Claim, shards: list[DoomedShard]) -> list[Rewritten]:
+def _rewrite(deps: Deps, claim: jobs.Claim, shards: list[DoomedShard], left_undone: frozenset[str]) -> list[Rewritten]:
     """Rewrite some shards: all their objects are written side by side, then all are put in place in one transaction."""
     objects = [(kind, name, context, shard) for shard in shards for kind, name, context in _objects(shard)]
     rests = {name: _without(deps, name, context, shard) for _, name, context, shard in objects}
@@ -160,6 +169,8 @@ def _rewrite(deps: Deps, claim: jobs.Claim, shards: list[DoomedShard]) -> list[R
     deps.point("purge.shard_written")
     with deps.ledger.database.begin() as tx:
         replaced = purging.replace(tx, claim, shards, successors)
+        if any(shard.shard_id in left_undone for shard in replaced):
+            jobs.progressed(tx, claim)
     deps.point("purge.shard_replaced")
     return [_to_read_back(shard, successors) for shard in replaced]
 

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from ledger import generations, jobs, requests
+from ledger.database import Transaction
 from ledger.errors import (
     LeaseLost,
     LedgerError,
@@ -63,7 +64,8 @@ def run_claimed(deps: Deps, claim: jobs.Claim) -> None:
     if claim.attempts > jobs.MAX_ATTEMPTS:  # an attempt that ends in an error never gets this far
         problem = WorkerLost(claim.attempts - 1)
         facts.error("job failed", error=str(problem), attempt=claim.attempts)
-        _fail(deps, claim, f"WorkerLost: {problem}")
+        with _noting(deps, claim) as tx:
+            _fail(tx, claim, f"WorkerLost: {problem}")
         return
     try:
         deps.point(f"{claim.kind}.claimed")
@@ -74,18 +76,23 @@ def run_claimed(deps: Deps, claim: jobs.Claim) -> None:
         facts.warning("lease lost; another worker has the job")
     except MOVED_ON as problem:
         facts.info("job steps aside", why=type(problem).__name__)
-        _put_back(deps, claim, error=None)
+        with _noting(deps, claim) as tx:
+            _put_back(tx, claim, error=None)
     except NO_ROOM as problem:
         message = f"{type(problem).__name__}: {problem}"
         facts.error("no room to work; trying again", error=message)
-        _put_back(deps, claim, error=message, at_most=COUNTED_WITHOUT_ROOM)
+        with _noting(deps, claim) as tx:
+            _put_back(tx, claim, error=message, at_most=COUNTED_WITHOUT_ROOM)
+            if claim.kind in SERVE_REQUESTS:
+                requests.show_waiting(tx, claim.tenant_id, claim.model_id, message)
     except (UnlearningError, WorkError, LedgerError, DBAPIError, OSError, MemoryError) as problem:
         message = f"{type(problem).__name__}: {_safe_message(problem)}"
         facts.error("job failed", error=message, attempt=claim.attempts)
-        if claim.attempts >= jobs.MAX_ATTEMPTS or _is_final(problem):
-            _fail(deps, claim, message)
-        else:
-            _put_back(deps, claim, error=message)
+        with _noting(deps, claim) as tx:
+            if _is_final(problem) or _attempts(tx, claim) >= jobs.MAX_ATTEMPTS:
+                _fail(tx, claim, message)
+            else:
+                _put_back(tx, claim, error=message)
 
 
 def _safe_message(problem: Exception) -> str:
@@ -98,32 +105,37 @@ def _is_final(problem: Exception) -> bool:
     return isinstance(problem, UnlearningError | ModelRetired | LineageBroken)
 
 
-def _put_back(deps: Deps, claim: jobs.Claim, *, error: str | None, at_most: int | None = None) -> None:
+@contextmanager
+def _noting(deps: Deps, claim: jobs.Claim) -> Iterator[Transaction]:
+    """Write down what became of an attempt. What cannot be written is left to whoever takes the job over."""
+    try:
+        with deps.ledger.database.begin() as tx:
+            yield tx
+    except (LedgerError, DBAPIError) as problem:
+        log.warning("end of attempt not noted; its lease will run out", job=claim.job_id, why=type(problem).__name__)
+
+
+def _attempts(tx: Transaction, claim: jobs.Claim) -> int:
+    """Return how many attempts count now: fewer than at the claim if the job has got further since."""
+    return jobs.check_fence(tx, claim).attempts
+
+
+def _put_back(tx: Transaction, claim: jobs.Claim, *, error: str | None, at_most: int | None = None) -> None:
     # A job that steps aside waits too: without that the most urgent one would be claimed again before any other.
-    attempts = claim.attempts if at_most is None else min(claim.attempts, at_most)
-    wait_us = BACKOFF_US if error is None else BACKOFF_US * 2 ** min(attempts, 6)
-    try:
-        with deps.ledger.database.begin() as tx:
-            jobs.put_back(tx, claim, not_before=tx.now + wait_us, error=error, at_most=at_most)
-            if error is not None and at_most is not None and claim.kind in SERVE_REQUESTS:
-                requests.show_waiting(tx, claim.tenant_id, claim.model_id, error)
-    except (LedgerError, DBAPIError) as problem:
-        log.warning("job not put back; its lease will run out", job=claim.job_id, why=type(problem).__name__)
+    attempts = min(_attempts(tx, claim), 6 if at_most is None else at_most)
+    wait_us = BACKOFF_US if error is None else BACKOFF_US * 2**attempts
+    jobs.put_back(tx, claim, not_before=tx.now + wait_us, error=error, at_most=at_most)
 
 
-def _fail(deps: Deps, claim: jobs.Claim, message: str) -> None:
-    try:
-        with deps.ledger.database.begin() as tx:
-            jobs.fail(tx, claim, message)
-            if claim.kind in (jobs.TRAIN_CORE, jobs.INGEST_MODEL) and claim.model_id is not None:
-                model = tx.session.get_one(Model, claim.model_id, with_for_update=True, populate_existing=True)
-                if model.state not in generations.GONE:  # such a one is released once it is destroyed
-                    model.state, model.error = "failed", message
-                    requests.release_model(tx, claim.model_id)
-            if claim.kind in SERVE_REQUESTS:
-                requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message, upload_id=claim.upload_id)
-    except (LedgerError, DBAPIError) as problem:
-        log.warning("job not failed; its lease will run out", job=claim.job_id, why=type(problem).__name__)
+def _fail(tx: Transaction, claim: jobs.Claim, message: str) -> None:
+    jobs.fail(tx, claim, message)
+    if claim.kind in (jobs.TRAIN_CORE, jobs.INGEST_MODEL) and claim.model_id is not None:
+        model = tx.session.get_one(Model, claim.model_id, with_for_update=True, populate_existing=True)
+        if model.state not in generations.GONE:  # such a one is released once it is destroyed
+            model.state, model.error = "failed", message
+            requests.release_model(tx, claim.model_id)
+    if claim.kind in SERVE_REQUESTS:
+        requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message, upload_id=claim.upload_id)
 
 
 @contextmanager

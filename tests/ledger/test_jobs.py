@@ -254,6 +254,21 @@ def test_only_a_failed_attempt_counts(database: Database, world: World, clock: F
     assert (now.state, now.attempts, now.error, now.not_before) == ("ready", 0, None, clock() + 3)
 
 
+def test_progress_counts_from_nought_and_only_for_who_holds_the_job(
+    database: Database, world: World, clock: FixedClock
+) -> None:
+    job_id = add(database, world)
+    dead = claim(database)
+    clock.advance(microseconds=LEASE_US + 1)
+    alive = claim(database, "two")
+    with database.begin() as tx, pytest.raises(LeaseLost):
+        jobs.progressed(tx, dead)
+    assert row(database, job_id).attempts == 2
+    with database.begin() as tx:
+        jobs.progressed(tx, alive)
+    assert (row(database, job_id).state, row(database, job_id).attempts) == ("running", 0)
+
+
 def test_a_failed_job_is_not_claimed_until_somebody_retries_it(
     database: Database, world: World, clock: FixedClock
 ) -> None:

@@ -158,6 +158,22 @@ def test_a_job_that_kills_its_workers_fails_in_the_end(deps: Deps, world: World,
     assert f"{jobs.MAX_ATTEMPTS} workers" in (world.request(request_id).error or "")
 
 
+def test_an_error_after_progress_is_the_first_again(deps: Deps, world: World) -> None:
+    job_id = add(deps, world)
+    with deps.ledger.database.begin() as tx:
+        tx.session.execute(update(Job).values(attempts=jobs.MAX_ATTEMPTS - 1))
+
+    def work(deps: Deps, claim: jobs.Claim) -> None:
+        assert claim.attempts == jobs.MAX_ATTEMPTS
+        with deps.ledger.database.begin() as tx:
+            jobs.progressed(tx, claim)
+        raise StoreFailed("broken")
+
+    with working_as(jobs.PURGE, work):
+        assert run_next(deps)
+    assert (job(deps, job_id).state, job(deps, job_id).attempts) == ("ready", 0)
+
+
 def test_a_lost_lease_changes_nothing(deps: Deps, world: World) -> None:
     job_id = add(deps, world)
     with working_as(jobs.PURGE, raising(LeaseLost(job_id))):
