@@ -6,10 +6,12 @@ certificate.
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import select
 
 from ledger.database import Transaction
-from ledger.tables import Cohort, CoreImport, ForgetRequest, Model, RequestModel
+from ledger.tables import Cohort, CoreImport, Event, ForgetRequest, Model, RequestModel
 
 
 def flaws(tx: Transaction, request: ForgetRequest) -> list[str]:
@@ -39,5 +41,12 @@ def _flaw(tx: Transaction, model: Model) -> str | None:
 
 
 def _is_public(tx: Transaction, tenant_id: str, cohort_id: str) -> bool:
+    """Whether a cohort is a core cohort and was made as one: rows can be changed by hand, events cannot."""
     cohort = tx.session.get(Cohort, cohort_id)
-    return cohort is not None and cohort.tenant_id == tenant_id and cohort.kind == "core"
+    if cohort is None or cohort.tenant_id != tenant_id or cohort.kind != "core":
+        return False
+    made = select(Event.body).where(
+        Event.tenant_id == tenant_id, Event.kind == "cohort.created", Event.subject == cohort_id
+    )
+    body = tx.session.execute(made.order_by(Event.id).limit(1)).scalar_one_or_none()
+    return body is not None and json.loads(body)["cohort_kind"] == "core"

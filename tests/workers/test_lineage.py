@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, update
 from support.world import NewWorld, Person, World, person
 
-from ledger import certificates, core_imports, dsse, jobs
+from ledger import catalog, certificates, core_imports, dsse, jobs
 from ledger.errors import NotFound
 from ledger.tables import Cohort, CoreImport, Model
 
@@ -88,6 +88,14 @@ def tamper(world: World, how: str) -> None:
             tx.session.execute(update(Cohort).where(Cohort.id == world.core_id).values(kind="user"))
         elif how == "evaluation":
             tx.session.execute(update(Model).values(evaluation_cohort_id=world.user_id))
+        elif how == "turned":  # made for users, and its row changed by hand when people were in it
+            apart = catalog.create_cohort(
+                tx, world.tenant_id, name="apart", kind="user", shape=[6], dtype="float32",
+                class_names=["no", "yes", "maybe"],
+            )  # fmt: skip
+            apart.kind = "core"
+            tx.session.flush()
+            tx.session.execute(update(Model).values(evaluation_cohort_id=apart.id))
         else:
             new = core_imports.NewCore("mlp", False, (6,), 3, "the data officer")
             row = CoreImport(
@@ -106,7 +114,7 @@ def repair(world: World) -> None:
         tx.session.execute(delete(CoreImport))
 
 
-@pytest.mark.parametrize("how", ["core", "evaluation", "import"])
+@pytest.mark.parametrize("how", ["core", "evaluation", "turned", "import"])
 def test_above_a_core_that_is_not_public_nothing_is_certified(world: World, how: str) -> None:
     world.upload(ADA, BOB)
     world.register()
