@@ -170,8 +170,8 @@ class BoundRefused(UnlearningError):
 
     def __init__(self, nats: float, float_error: float, budget: float, reason: str) -> None:
         super().__init__(
-            f"the bound is {nats:.3e} nats, of which {float_error:.3e} are float error; allowed: {budget:.3e} ({reason}); "
-            "solve further, raise mu or sigma, or use the exact solver"
+            f"the bound is {nats:.3e} nats, of which {float_error:.3e} are float error; allowed: {budget:.3e} "
+            f"({reason}); solve further, raise mu or sigma, or use the exact solver"
         )
         self.nats = nats
         self.float_error = float_error
