@@ -9,7 +9,8 @@
     ├── RecordMissing           a shard does not hold that record
     ├── StoreFailed             the disk failed in another way
     │   ├── StoreFull           no room, or over a quota
-    │   └── StoreReadOnly       read-only, or no permission
+    │   ├── StoreReadOnly       read-only, or no permission
+    │   └── StoreUnsuitable     the object store keeps what is deleted, or its address is wrong
     ├── SignatureInvalid        a signed envelope does not verify
     ├── MigrationNeeded         the database's tables are older or newer than this program
     ├── KeyRefused              an API key is unknown, expired or revoked
@@ -31,6 +32,7 @@
     ├── ModelRetired            the model is being destroyed, or is destroyed
     ├── SuccessorPending        a model has a successor in the making already
     ├── SuccessorNotReady       a successor cannot take over yet
+    ├── BrokerUnreachable       messages to workers cannot be sent
     ├── LeaseLost               another worker has taken the job over
     └── PublishConflict         the model moved on while a version was being made
 
@@ -123,6 +125,13 @@ class StoreReadOnly(StoreFailed):
 
     def __init__(self, why: str) -> None:
         super().__init__(why, "Mount it for writing, or give this user the permission, then try again")
+
+
+class StoreUnsuitable(StoreFailed):
+    """The object store cannot be used: it keeps what is deleted, or its address is wrong. The address is not said."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, "Correct LACUNA_OBJECTS_URL, or the store itself, then start again")
 
 
 class SignatureInvalid(LedgerError):
@@ -318,6 +327,17 @@ class SuccessorNotReady(LedgerError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"No successor can take over now: {why}. Nothing was changed.")
+        self.why = why
+
+
+class BrokerUnreachable(LedgerError):
+    """Redis does not answer, or refuses. Jobs wait in the database meanwhile; nothing is lost."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"Messages to the workers cannot be sent: {why}. Accepted work waits in the database and is sent once "
+            "Redis answers; look at Redis and at LACUNA_REDIS_URL."
+        )
         self.why = why
 
 

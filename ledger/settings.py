@@ -17,7 +17,16 @@ class LedgerSettings(BaseSettings):
     data_dir: Path = Field(Path("lacuna-data"), description="Directory of the database, the objects and the keys.")
     database_url: str | None = Field(None, description="PostgreSQL address; without it SQLite in the data directory.")
     database_url_file: Path | None = Field(None, description="File that holds the database address (a secret).")
+    redis_url: str | None = Field(None, description="Redis address; with it Celery workers do the jobs.")
+    redis_url_file: Path | None = Field(None, description="File that holds the Redis address (a secret).")
+    gpu_jobs: str = Field(
+        "", description="Kinds of jobs for workers of the queue gpu, separated by commas: train_core, ingest_model, ..."
+    )
+    job_limit_s: int = Field(6 * 3600, ge=10, description="With Celery: a job's process is killed after so long.")
     key_dir: Path | None = Field(None, description="Directory of the keys; without it `keys` in the data directory.")
+    objects_url: str | None = Field(
+        None, description="Where objects lie: file:///folder or s3://bucket/prefix; without it `objects` in data_dir."
+    )
     shard_records: int = Field(64, ge=1, le=4096, description="Records that share one encrypted object.")
     backup_days: int = Field(30, ge=0, description="Days until the oldest backup of the data directory is destroyed.")
     clock_skew_ms: int = Field(0, ge=0, description="How far the machines' clocks may stand apart.")
@@ -36,3 +45,9 @@ class LedgerSettings(BaseSettings):
         if self.database_url_file is not None:
             return self.database_url_file.read_text().strip()
         return self.database_url or f"sqlite:///{Path(self.data_dir).resolve() / 'ledger.db'}"
+
+    def resolved_redis_url(self) -> str | None:
+        """Return the address of Redis: the file's or the setting's; None: there is none, and workers look by themselves."""
+        if self.redis_url_file is not None:
+            return self.redis_url_file.read_text().strip()
+        return self.redis_url

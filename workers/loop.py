@@ -10,7 +10,6 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger import inventory, uploads
 from ledger.errors import LedgerError
-from ledger.objects import LocalObjectStore
 from ledger.tables import Tenant
 from workers.deps import Deps
 from workers.runner import run_next
@@ -65,10 +64,10 @@ class Loop:
 
 def sweep(deps: Deps) -> None:
     """Take back uploads whose receiver died, objects whose writer died, and files of writes that were cut short."""
-    if isinstance(deps.ledger.objects, LocalObjectStore):
-        deps.ledger.objects.sweep_temporary()
+    deps.ledger.objects.sweep_temporary()
     uploads.abandon_expired(deps.ledger)
     with deps.ledger.database.begin() as tx:
+        expired = dry_runs.drop_expired(tx)
         tenants = list(tx.session.execute(select(Tenant.id)).scalars())
         for tenant_id in tenants:
             inventory.doom_abandoned(tx, tenant_id)
@@ -77,3 +76,5 @@ def sweep(deps: Deps) -> None:
             names = inventory.unfinished(tx, tenant_id)
         if names:
             inventory.delete_doomed(deps.ledger.database, deps.ledger.objects, tenant_id)
+    if expired:
+        deps.ledger.database.checkpoint()  # the log still holds them

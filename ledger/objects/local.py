@@ -1,8 +1,4 @@
-"""Where objects live: bytes under random names, written whole or not at all.
-
-A name says nothing about the content, and every object has one owner. Two equal contents are two objects,
-so deleting one never takes the other away.
-"""
+"""Objects in a folder of the local disk: durable by fsync, written whole by a rename."""
 
 import errno
 import fcntl
@@ -10,67 +6,17 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from ledger.errors import InvalidIdentifier, ObjectMissing, StoreFailed, StoreFull, StoreReadOnly
+from ledger.errors import ObjectMissing, StoreFailed, StoreFull, StoreReadOnly
+from ledger.objects.store import NAME, Written, require_name
 
-_NAME = re.compile(r"[0-9a-f]{32,64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _INCOMING = "incoming"  # unfinished objects; never two hex digits, so it is no fan-out folder
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was stored: size in bytes and SHA-256 (64 hex digits) of the stored, that is encrypted, bytes."""
-
-    size: int
-    sha256: str
-
-
-def new_name(random: Callable[[int], bytes]) -> str:
-    """A fresh object name: 128 random bits as 32 hex digits."""
-    return random(16).hex()
-
-
-class ObjectStore(Protocol):
-    """Named bytes. Names are 32 to 64 lower-case hex digits; anything else raises InvalidIdentifier."""
-
-    def write(self, name: str, parts: Iterable[bytes]) -> Written:
-        """Store the joined parts, durable on return. An object of that name is replaced in one step.
-
-        On any failure nothing of the new object remains. Raises StoreFull, StoreReadOnly, StoreFailed.
-        """
-        ...
-
-    def read(self, name: str) -> bytes:
-        """The whole object. Raises ObjectMissing, StoreFailed."""
-        ...
-
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
-        """At most `length` bytes from `offset`; fewer where the object ends. Raises ObjectMissing, StoreFailed."""
-        ...
-
-    def size(self, name: str) -> int:
-        """Length in bytes. Raises ObjectMissing, StoreFailed."""
-        ...
-
-    def delete(self, name: str) -> None:
-        """Remove the object, durable on return. Deleting what is not there is no error. Raises StoreFailed."""
-        ...
-
-    def exists(self, name: str) -> bool:
-        """Whether the object is there. Raises StoreFailed when that cannot be known."""
-        ...
-
-    def names(self) -> Iterator[str]:
-        """Every object's name, sorted. Unfinished writes are not among them."""
-        ...
 
 
 class LocalObjectStore:
@@ -82,6 +28,9 @@ class LocalObjectStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / _INCOMING
+
+    def verify(self) -> None:
+        """See ObjectStore: nothing to look into. The folder is made when it is first written to."""
 
     def write(self, name: str, parts: Iterable[bytes]) -> Written:
         """See ObjectStore. The parts are consumed one by one; memory holds one at a time."""
@@ -145,7 +94,7 @@ class LocalObjectStore:
             for outer in _folders(self._root):
                 for inner in _folders(outer):
                     for path in sorted(inner.iterdir()):
-                        if _NAME.fullmatch(path.name) and self._path(path.name) == path:
+                        if NAME.fullmatch(path.name) and self._path(path.name) == path:
                             yield path.name
 
     def sweep_temporary(self) -> int:
@@ -159,8 +108,7 @@ class LocalObjectStore:
         return removed
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise InvalidIdentifier("object name", "it is not 32 to 64 lower-case hex digits")
+        require_name(name)
         return self._root / name[:2] / name[2:4] / name
 
     def _make_folder(self, folder: Path) -> None:
