@@ -15,7 +15,7 @@ from pathlib import Path
 
 from support.source_files import CHECKOUT
 
-PACKAGES = ("service", "workers", "ledger", "unlearning", "migrations")
+PACKAGES = ("service", "workers", "ledger", "unlearning", "evidence", "migrations")
 NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "lacuna-data")
 TIMEOUT_S = 240
 

@@ -1,0 +1,38 @@
+"""Why a piece of evidence is refused, as facts.
+
+EvidenceError
+├── Malformed        the bytes are not in the form that they claim
+├── ProofInvalid     a Merkle proof does not lead to the root
+└── NoteUnsigned     no signature on a note is by the given key
+"""
+
+
+class EvidenceError(Exception):
+    """Root of this package's errors."""
+
+
+class Malformed(EvidenceError):
+    """Bytes are not in the form that they claim."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"this is no {what}: {why}; fetch it again, unchanged")
+        self.what = what
+        self.why = why
+
+
+class ProofInvalid(EvidenceError):
+    """A Merkle proof does not lead to the root."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"the {what} proof fails: {why}; the log was changed, or the proof belongs to something else")
+        self.what = what
+        self.why = why
+
+
+class NoteUnsigned(EvidenceError):
+    """No signature on a note is by the given key."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"the note is not signed by {name}: {why}; check that it comes from this log, and the key")
+        self.name = name
+        self.why = why

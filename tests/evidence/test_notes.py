@@ -1,0 +1,103 @@
+"""Signed notes, checkpoints and proofs for use offline."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evidence.checkpoint import Checkpoint, open_checkpoint
+from evidence.errors import EvidenceError, Malformed, NoteUnsigned, ProofInvalid
+from evidence.merkle import leaf_hash, node_hash
+from evidence.signed_note import NoteKey, sign_note
+from evidence.tlog_proof import TlogProof, check_tlog_proof, read_tlog_proof
+
+PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+KEY = NoteKey("lacuna.example/log", PRIVATE.public_key().public_bytes_raw())
+OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))
+LEAVES = [leaf_hash(b"%d" % i) for i in range(3)]
+ROOT = node_hash(node_hash(LEAVES[0], LEAVES[1]), LEAVES[2])
+NOTE = Checkpoint(KEY.name, 3, ROOT).signed(KEY, PRIVATE.sign)
+PROOF = TlogProof(1, [LEAVES[0], LEAVES[2]], NOTE).text()
+
+
+def test_the_key_id_is_that_of_the_specification() -> None:
+    """Name, key and id of a key that Go's implementation of signed notes uses in its own tests."""
+    encoded = base64.b64decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+    assert encoded[0] == 1
+    assert NoteKey("PeterNeumann", encoded[1:]).key_id.hex() == "c74f20a3"
+
+
+def test_a_checkpoint_comes_back() -> None:
+    assert open_checkpoint(NOTE, KEY) == Checkpoint(KEY.name, 3, ROOT)
+
+
+def test_others_may_sign_too() -> None:
+    witness = NoteKey("witness.example", OTHER.public_key().public_bytes_raw())
+    line = sign_note(Checkpoint(KEY.name, 3, ROOT).text(), witness, OTHER.sign).rsplit("\n\n", 1)[1]
+    assert open_checkpoint(NOTE + line, KEY).size == 3
+    with pytest.raises(NoteUnsigned, match="more than once"):
+        open_checkpoint(NOTE + NOTE.rsplit("\n\n", 1)[1], KEY)
+
+
+@given(st.integers(0, len(NOTE.encode()) * 8 - 1))
+def test_a_flipped_bit_is_noticed(bit: int) -> None:
+    data = bytearray(NOTE.encode())
+    data[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(EvidenceError):
+        open_checkpoint(data.decode(errors="replace"), KEY)
+
+
+def test_another_key_and_another_log() -> None:
+    with pytest.raises(NoteUnsigned):
+        open_checkpoint(NOTE, NoteKey(KEY.name, OTHER.public_key().public_bytes_raw()))
+    elsewhere = Checkpoint("other.example/log", 3, ROOT).signed(KEY, PRIVATE.sign)
+    with pytest.raises(Malformed, match=r"other\.example/log"):
+        open_checkpoint(elsewhere, KEY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no newline", "a\n", f"{KEY.name}\n03\nAA==\n", f"{KEY.name}\n3\nAA==\n", f"{KEY.name}\n-3\nAA==\n",
+     f"{KEY.name}\n3\n!\n"],
+)  # fmt: skip
+def test_texts_that_are_no_checkpoint(text: str) -> None:
+    with pytest.raises(Malformed):
+        open_checkpoint(sign_note(text, KEY, PRIVATE.sign), KEY)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb"])
+def test_names_that_no_key_has(name: str) -> None:
+    with pytest.raises(Malformed):
+        NoteKey(name, KEY.public)
+
+
+def test_a_proof_leads_to_its_checkpoint() -> None:
+    assert check_tlog_proof(PROOF, LEAVES[1], KEY).size == 3
+    with pytest.raises(ProofInvalid):
+        check_tlog_proof(PROOF, LEAVES[2], KEY)
+    header, rest = PROOF.split("\n", 1)
+    assert check_tlog_proof(f"{header}\nextra aGVsbG8=\n{rest}", LEAVES[1], KEY).root == ROOT
+
+
+@given(st.integers(0, len(PROOF.encode()) * 8 - 1))
+def test_a_flipped_bit_in_a_proof_is_noticed(bit: int) -> None:
+    data = bytearray(PROOF.encode())
+    data[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(EvidenceError):
+        check_tlog_proof(data.decode(errors="replace"), LEAVES[1], KEY)
+
+
+@given(st.integers(0, len(PROOF) - 1))
+def test_a_proof_cut_short_is_noticed(length: int) -> None:
+    with pytest.raises(EvidenceError):
+        check_tlog_proof(PROOF[:length], LEAVES[1], KEY)
+
+
+def test_indices_that_are_no_plain_numbers() -> None:
+    for index in ("01", "-1", "1e3", "", "٣"):
+        with pytest.raises(Malformed):
+            read_tlog_proof(PROOF.replace("index 1", f"index {index}"))
