@@ -95,8 +95,15 @@ def add_destroy(tx: Transaction, tenant_id: str, model_id: str) -> Job:
     return add(tx, tenant_id, DESTROY, lock_key=f"purge:{tenant_id}", model_id=model_id)
 
 
-def claim(database: Database, worker: str, *, lease_us: int, kinds: tuple[str, ...] | None = None) -> Claim | None:
-    """Take the most urgent job that can run now, or None.
+def claim(
+    database: Database,
+    worker: str,
+    *,
+    lease_us: int,
+    kinds: tuple[str, ...] | None = None,
+    only: int | None = None,
+) -> Claim | None:
+    """Take the most urgent job that can run now (or the job of number `only`, if it can), or None.
 
     A job can run when it is due, no running job holds its lock key, and (for `advance`) its model is ready; a running
     job whose lease has expired can be taken over. Other ready `advance` and `purge` jobs of the same lock key are
@@ -104,7 +111,7 @@ def claim(database: Database, worker: str, *, lease_us: int, kinds: tuple[str, .
     """
     try:
         with database.begin() as tx:
-            job = tx.session.execute(_candidates(tx, kinds)).scalars().first()
+            job = tx.session.execute(_candidates(tx, kinds, only)).scalars().first()
             if job is None:
                 return None
             job.state = "running"
@@ -121,7 +128,8 @@ def claim(database: Database, worker: str, *, lease_us: int, kinds: tuple[str, .
         return None  # another worker began a job with the same lock key a moment ago
 
 
-def _candidates(tx: Transaction, kinds: tuple[str, ...] | None) -> Any:
+def claimable(tx: Transaction) -> ColumnElement[bool]:
+    """Return the condition on jobs that a worker could claim at this moment."""
     rival = aliased(Job)
     free = ~exists().where(rival.lock_key == Job.lock_key, rival.state == "running")
     model_ready = exists().where(Model.id == Job.model_id, Model.state == "ready")
@@ -130,8 +138,13 @@ def _candidates(tx: Transaction, kinds: tuple[str, ...] | None) -> Any:
     )
     expired = and_(Job.state == "running", Job.lease_until < tx.now)
     retired = exists().where(Model.id == Job.model_id, Model.state.in_(("retiring", "destroyed")))
-    alive = or_(Job.kind == DESTROY, ~retired)
-    query = select(Job).where(or_(ready, expired), alive).order_by(Job.priority, Job.id).limit(1)
+    return and_(or_(ready, expired), or_(Job.kind == DESTROY, ~retired))
+
+
+def _candidates(tx: Transaction, kinds: tuple[str, ...] | None, only: int | None) -> Any:
+    query = select(Job).where(claimable(tx)).order_by(Job.priority, Job.id).limit(1)
+    if only is not None:
+        query = query.where(Job.id == only)
     if kinds is not None:
         query = query.where(Job.kind.in_(kinds))
     if tx.session.get_bind().dialect.name == "postgresql":

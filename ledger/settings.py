@@ -47,7 +47,7 @@ class LedgerSettings(BaseSettings):
         return self.database_url or f"sqlite:///{Path(self.data_dir).resolve() / 'ledger.db'}"
 
     def resolved_redis_url(self) -> str | None:
-        """Return the address of Redis: the file's or the setting's; None: there is none, and workers look by themselves."""
+        """Return the address of Redis: the file's or the setting's. None: workers look by themselves."""
         if self.redis_url_file is not None:
             return self.redis_url_file.read_text().strip()
         return self.redis_url

@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from ledger import inventory, uploads
 from ledger.errors import LedgerError
-from ledger.tables import Tenant
+from workers import sweeping
 from workers.deps import Deps
 from workers.runner import run_next
 
@@ -63,18 +61,5 @@ class Loop:
 
 
 def sweep(deps: Deps) -> None:
-    """Take back uploads whose receiver died, objects whose writer died, and files of writes that were cut short."""
-    deps.ledger.objects.sweep_temporary()
-    uploads.abandon_expired(deps.ledger)
-    with deps.ledger.database.begin() as tx:
-        expired = dry_runs.drop_expired(tx)
-        tenants = list(tx.session.execute(select(Tenant.id)).scalars())
-        for tenant_id in tenants:
-            inventory.doom_abandoned(tx, tenant_id)
-    for tenant_id in tenants:
-        with deps.ledger.database.read() as tx:
-            names = inventory.unfinished(tx, tenant_id)
-        if names:
-            inventory.delete_doomed(deps.ledger.database, deps.ledger.objects, tenant_id)
-    if expired:
-        deps.ledger.database.checkpoint()  # the log still holds them
+    """Take back what crashed processes left (workers/sweeping.py)."""
+    sweeping.sweep(deps.ledger)

@@ -1,0 +1,70 @@
+"""What a Celery worker's child process does its jobs with. Opened after the fork, never in the parent.
+
+This module imports no torch: a process that forks after torch has computed leaves children that hang.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ledger import jobs
+from ledger.broker import Broker
+from ledger.dispatcher import Dispatcher
+from ledger.errors import LedgerError
+from workers.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from workers.deps import Deps
+
+log = structlog.get_logger(__name__)
+
+
+def _build(settings: WorkerSettings) -> Deps:
+    from workers.__main__ import build_deps  # here, because it imports torch
+
+    return build_deps(settings)
+
+
+class Hands:
+    """Does jobs by their numbers. `build` makes the dependencies, after the fork."""
+
+    def __init__(self, settings: WorkerSettings, build: Callable[[WorkerSettings], Deps] = _build) -> None:
+        """Open nothing yet."""
+        self._settings = settings
+        self._build = build
+        self._deps: Deps | None = None
+        self._dispatcher: Dispatcher | None = None
+
+    def open(self) -> None:
+        """Open the ledger and start telling other workers about jobs. Raises LedgerError, DBAPIError."""
+        url = self._settings.resolved_redis_url()
+        assert url is not None, "Celery runs only where there is a Redis"
+        self._deps = self._build(self._settings)
+        broker = Broker(url, job_limit_s=self._settings.job_limit_s, gpu_jobs=self._settings.gpu_jobs)
+        self._dispatcher = Dispatcher(self._deps.ledger.database, broker, monotonic=time.monotonic)
+        self._dispatcher.start()
+        log.info("worker opened", pid=os.getpid(), worker=self._deps.worker)
+
+    def run(self, job_id: int) -> None:
+        """Claim the job and run it to its end. Nothing happens if it is done, held by another, or not ready."""
+        from workers.runner import run_claimed
+
+        if self._deps is None:  # the database was away when this process began
+            self.open()
+        assert self._deps is not None
+        assert self._dispatcher is not None
+        try:
+            claim = jobs.claim(self._deps.ledger.database, self._deps.worker, lease_us=self._deps.lease_us, only=job_id)
+        except (DBAPIError, PoolTimeout, LedgerError) as problem:
+            log.warning("job not claimed; it will be sent again", job=job_id, why=type(problem).__name__)
+            return
+        if claim is not None:
+            run_claimed(self._deps, claim)
+            self._dispatcher.wake()

@@ -1,0 +1,32 @@
+"""Taking back what crashed processes left unfinished."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from ledger import dry_runs, inventory, uploads
+from ledger.ledger import Ledger
+from ledger.tables import Tenant
+
+
+def sweep(ledger: Ledger) -> None:
+    """Take back uploads whose receiver died, objects whose writer died, and files of writes that were cut short.
+
+    Delete what dry runs answered more than an hour ago. Safe to run from several processes at once.
+    """
+    ledger.objects.sweep_temporary()
+    uploads.abandon_expired(ledger)
+    with ledger.database.begin() as tx:
+        expired = dry_runs.drop_expired(tx)
+        tenants = list(tx.session.execute(select(Tenant.id)).scalars())
+        for tenant_id in tenants:
+            inventory.doom_abandoned(tx, tenant_id)
+    for tenant_id in tenants:
+        with ledger.database.read() as tx:
+            names = inventory.unfinished(tx, tenant_id)
+        if names:
+            inventory.delete_doomed(ledger.database, ledger.objects, tenant_id)
+    if expired:
+        ledger.database.checkpoint()  # SQLite's log still holds them
+    if expired:
+        ledger.database.checkpoint()  # the log still holds them
