@@ -88,13 +88,13 @@ def check_consistency(old: int, old_root: bytes, new: int, new_root: bytes, path
     """
     if not 0 < old <= new:
         raise ProofInvalid("consistency", f"it cannot lead from a log of {old} entries to one of {new}")
-    _check_hashes("consistency", [old_root, new_root, *path])
     if old == new:
         if path:
             raise ProofInvalid("consistency", "it is too long")
         if old_root != new_root:
             raise ProofInvalid("consistency", "two logs of the same size have different roots")
         return
+    _check_hashes("consistency", [old_root, new_root, *path])
     steps = list(path)
     if old & (old - 1) == 0:  # the old tree is a complete subtree of the new one, and not repeated in the proof
         steps.insert(0, old_root)
