@@ -74,26 +74,26 @@ def top_eigenpairs(second_moment: Tensor, mu: float, rank: int) -> LowRank:
     return LowRank(vectors.flip(1)[:, :rank].contiguous(), values.flip(0)[:rank], mu)
 
 
-def random_nystrom(features: Features, mu: float, rank: int, generator: torch.Generator) -> LowRank:
-    """Return approximate eigenpairs of core A/n from `rank` products with it, `features` being the core records'.
+def random_nystrom(
+    multiply: Callable[[Tensor], Tensor], width: int, mu: float, rank: int, generator: torch.Generator
+) -> LowRank:
+    """Return approximate eigenpairs of A/n (d, d), d = `width`, from one product of it with `rank` columns.
 
+    `multiply` takes (d, r) to A/n times it; `moment_product` makes one from features.
     Source: Frangella, Tropp and Udell 2023, algorithm 2.1: Y = A O for a random orthonormal O, shifted by a little.
-    Raises OutOfRange: no records, rank outside 1 to d, mu.
+    Raises OutOfRange: rank outside 1 to d, mu.
     """
     check_mu(mu)
-    d = features.weight_shape[0]
-    if features.count < 1:
-        raise OutOfRange("core records", features.count, ">= 1")
-    check_rank(rank, d)
-    test = torch.randn(d, rank, dtype=torch.float64, generator=generator)
+    check_rank(rank, width)
+    test = torch.randn(width, rank, dtype=torch.float64, generator=generator)
     test, _ = torch.linalg.qr(test)
-    sketch = product(features)(test)
+    sketch = multiply(test)
     shift = SHIFT * max(float(torch.linalg.norm(sketch)), mu)
     sketch = sketch + shift * test
     inner = test.mT @ sketch
     factor, failed_at = torch.linalg.cholesky_ex(0.5 * (inner + inner.mT))
     if int(failed_at):
-        raise OutOfRange("rank", rank, f"less than {int(failed_at)}: the core features have no higher rank")
+        raise OutOfRange("rank of the preconditioner", rank, f"less than {int(failed_at)}, the rank of the matrix")
     root = torch.linalg.solve_triangular(factor, sketch.mT, upper=False)
     vectors, singular, _ = torch.linalg.svd(root.mT, full_matrices=False)
     return LowRank(vectors, (singular.square() - shift).clamp_min(0.0), mu)
@@ -105,9 +105,14 @@ def check_rank(rank: int, d: int) -> None:
         raise OutOfRange("rank of the preconditioner", rank, f"1 to {d}")
 
 
-def product(features: Features) -> Callable[[Tensor], Tensor]:
-    """Return the function V (d, r) -> Phi^T Phi V / n, column blocks of at most q at a time."""
+def moment_product(features: Features) -> Callable[[Tensor], Tensor]:
+    """Return the function V (d, r) -> Phi^T Phi V / n, column blocks of at most q at a time.
+
+    Raises OutOfRange: no records.
+    """
     d, q = features.weight_shape
+    if features.count < 1:
+        raise OutOfRange("records", features.count, ">= 1")
 
     def multiply(columns: Tensor) -> Tensor:
         done = []

@@ -45,6 +45,16 @@ class StatisticsProblem:
             return self.mu * direction
         return (self.system.matrix @ direction) * (math.ldexp(1.0, -2 * self.plan.phi_exponent) / self.count)
 
+    def hessian(self) -> Tensor:
+        """Return H = A / n + mu I, (d, d)."""
+        if self.system is None:
+            return self.mu * torch.eye(self.statistics.width, dtype=torch.float64)
+        return self.system.matrix * (math.ldexp(1.0, -2 * self.plan.phi_exponent) / self.count)
+
+    def moment_product(self, columns: Tensor) -> Tensor:
+        """Return A/n times columns (d, r), n >= 1."""
+        return self.hessian_product(columns) - self.mu * columns
+
     def measured(self, weights: Tensor) -> Residual:
         """Return the gradient's norm and its bound, as `residual.check_residual`."""
         report = check_residual(self.statistics, self.plan, weights.numpy(), mu=self.mu, residual_budget=math.inf)

@@ -15,6 +15,7 @@ from unlearning.linear.preconditioner import (
     KroneckerBlock,
     LowRank,
     Preconditioner,
+    moment_product,
     random_nystrom,
     top_eigenpairs,
 )
@@ -41,6 +42,10 @@ def as_matrix(preconditioner: Preconditioner, d: int) -> Tensor:
     return torch.cat([preconditioner.solve(column.unsqueeze(1)) for column in torch.eye(d).double()], dim=1)
 
 
+def nystrom(core: SharedFeatures, rank: int) -> LowRank:
+    return random_nystrom(moment_product(core), WIDTH, MU, rank, torch.Generator().manual_seed(0))
+
+
 def second_moment(core: SharedFeatures) -> Tensor:
     return core.phi.mT @ core.phi / core.count
 
@@ -50,7 +55,9 @@ def test_core_features_save_iterations(ill_conditioned: tuple[RetainedProblem, S
     generator = torch.Generator().manual_seed(0)
     none = solve_krylov(problem, budget=1e-9)
     top = solve_krylov(problem, budget=1e-9, preconditioner=top_eigenpairs(second_moment(core), MU, 45))
-    sketched = solve_krylov(problem, budget=1e-9, preconditioner=random_nystrom(core, MU, 50, generator))
+    sketched = solve_krylov(
+        problem, budget=1e-9, preconditioner=random_nystrom(moment_product(core), WIDTH, MU, 50, generator)
+    )
     assert top.iterations <= 0.5 * none.iterations
     assert sketched.iterations <= 0.5 * none.iterations
     for other in (top, sketched):
@@ -62,8 +69,7 @@ def test_low_rank_preconditioners_are_positive_definite(
     ill_conditioned: tuple[RetainedProblem, SharedFeatures], rank: int
 ) -> None:
     _, core = ill_conditioned
-    generator = torch.Generator().manual_seed(0)
-    for preconditioner in (top_eigenpairs(second_moment(core), MU, rank), random_nystrom(core, MU, rank, generator)):
+    for preconditioner in (top_eigenpairs(second_moment(core), MU, rank), nystrom(core, rank)):
         inverse = as_matrix(preconditioner, WIDTH)
         torch.testing.assert_close(inverse, inverse.mT)
         assert float(torch.linalg.eigvalsh(inverse).min()) > 0
@@ -74,7 +80,7 @@ def test_every_eigenpair_makes_the_inverse(ill_conditioned: tuple[RetainedProble
     hessian = second_moment(core) + MU * torch.eye(WIDTH, dtype=torch.float64)
     for preconditioner in (
         top_eigenpairs(second_moment(core), MU, WIDTH),
-        random_nystrom(core, MU, WIDTH, torch.Generator().manual_seed(0)),
+        nystrom(core, WIDTH),
     ):
         product = hessian @ as_matrix(preconditioner, WIDTH)
         # The condition number is 1e6, and the sketch is shifted by 2^-40 of a norm.
@@ -131,14 +137,14 @@ def test_bad_input_is_refused(counting: type) -> None:
     generator = torch.Generator().manual_seed(0)
     for rank in (0, 5):
         with pytest.raises(OutOfRange):
-            random_nystrom(core, MU, rank, generator)
+            random_nystrom(moment_product(core), 4, MU, rank, generator)
         with pytest.raises(OutOfRange):
             top_eigenpairs(torch.eye(4).double(), MU, rank)
     with pytest.raises(OutOfRange):
-        random_nystrom(core, 0.0, 2, generator)
+        random_nystrom(moment_product(core), 4, 0.0, 2, generator)
     assert core.passes == 0
     with pytest.raises(OutOfRange):
-        random_nystrom(SharedFeatures(normal(0, 0, 4), 2), MU, 2, generator)
+        moment_product(SharedFeatures(normal(0, 0, 4), 2))
     with pytest.raises(ShapeMismatch):
         top_eigenpairs(normal(0, 4, 3), MU, 2)
     with pytest.raises(ShapeMismatch):

@@ -12,9 +12,8 @@ from unlearning.exact_solver import solve_exact
 from unlearning.linear import batches
 from unlearning.linear.from_rows import features_of, problem_of, targets_of
 from unlearning.linear.krylov import solve_krylov
-from unlearning.linear.problem import Quadratic
 from unlearning.linear.sgd import SgdPlan, smoothness, solve_sgd
-from unlearning.linear.statistics_problem import from_statistics
+from unlearning.linear.statistics_problem import StatisticsProblem, from_statistics
 from unlearning.quantization import QuantizationPlan
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
@@ -56,7 +55,7 @@ def by_sgd(rows: QuantizedRows, plan: QuantizationPlan) -> Tensor:
     return solve_sgd(problem, passes, descent, budget=BUDGET, generator=torch.Generator().manual_seed(0)).weights
 
 
-def statistics_problem(rows: QuantizedRows, plan: QuantizationPlan) -> Quadratic:
+def statistics_problem(rows: QuantizedRows, plan: QuantizationPlan) -> StatisticsProblem:
     return from_statistics(Statistics.zero(rows.width, plan.columns).plus(rows, plan), plan, MU)
 
 
@@ -77,6 +76,8 @@ def test_statistics_and_rows_give_one_quadratic(kind: QuantizationPlan, rows: Qu
     w = torch.randn(rows.width, kind.columns, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(by_sums.gradient(w), by_pass.gradient(w), rtol=1e-12, atol=1e-9)
     torch.testing.assert_close(by_sums.hessian_product(w), by_pass.hessian_product(w), rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(by_sums.hessian() @ w, by_pass.hessian_product(w), rtol=1e-12, atol=1e-9)
+    torch.testing.assert_close(by_sums.moment_product(w) + MU * w, by_pass.hessian_product(w), rtol=1e-12, atol=1e-9)
     a, b = by_pass.measured(w), by_sums.measured(w)
     assert abs(a.norm - b.norm) <= a.float_error + b.float_error
 
@@ -86,4 +87,5 @@ def test_without_records_the_statistics_leave_the_ridge_alone(kind: Quantization
     w = torch.ones(rows.width, kind.columns, dtype=torch.float64)
     torch.testing.assert_close(nobody.gradient(w), MU * w)
     torch.testing.assert_close(nobody.hessian_product(w), MU * w)
+    torch.testing.assert_close(nobody.hessian(), MU * torch.eye(rows.width, dtype=torch.float64))
     assert torch.count_nonzero(solve_krylov(nobody, budget=BUDGET, start=w).weights) == 0
