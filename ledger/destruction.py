@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 
-from ledger import events, generations, inventory, jobs, leases, lines, requests, versions
+from ledger import dry_runs, events, generations, inventory, jobs, leases, lines, requests, versions
 from ledger.database import Transaction
 from ledger.errors import NotFound
 from ledger.tables import Destruction, FeatureShard, Job, Model, ModelVersion
@@ -41,8 +41,13 @@ def begin(tx: Transaction, claim: jobs.Claim) -> Condemned | None:
 
 def in_use(tx: Transaction, model_id: str, *, clock_skew_us: int) -> tuple[int, int]:
     """Count the API processes that may still answer from a model, and the running jobs that may still work on it."""
+    tenant_id = tx.session.get_one(Model, model_id).tenant_id
+    looking = and_(Job.tenant_id == tenant_id, Job.kind == jobs.DRY_RUN)
     jobs_left = select(func.count()).where(
-        Job.model_id == model_id, Job.state == "running", Job.kind != jobs.DESTROY, Job.lease_until >= tx.now
+        or_(Job.model_id == model_id, looking),
+        Job.state == "running",
+        Job.kind != jobs.DESTROY,
+        Job.lease_until >= tx.now,
     )
     answering = leases.stragglers(tx, model_id, NEWEST, clock_skew_us=clock_skew_us)
     return answering, tx.session.execute(jobs_left).scalar_one()
@@ -57,6 +62,7 @@ def let_go(tx: Transaction, claim: jobs.Claim, condemned: Condemned) -> None:
     inventory.doom(tx, [*condemned.objects, *features])
     tx.session.execute(delete(FeatureShard).where(of_model))
     inventory.doom_abandoned(tx, claim.tenant_id)
+    dry_runs.versions_replaced(tx, claim.tenant_id)
 
 
 def rows_left(tx: Transaction, model_id: str) -> int:

@@ -53,6 +53,13 @@ def removed(tx: Transaction, model_id: str, after: int | None, upto: int) -> lis
     return _rows(tx, model_id, condition)
 
 
+def chosen(tx: Transaction, model_id: str, condition: ColumnElement[bool], at: int) -> list[FeatureRows]:
+    """List the records under `condition` among those that version `at` holds, if they are not removed."""
+    held_by = select(Upload.id).where(Upload.added_seq <= at)
+    cohorts = catalog.user_cohorts(tx, model_id)
+    return _rows(tx, model_id, and_(condition, Record.cohort_id.in_(cohorts), Record.upload_id.in_(held_by)))
+
+
 def held(tx: Transaction, model_id: str, at: int) -> list[FeatureRows]:
     """List every record that version `at` holds and whose features are still stored."""
     return added(tx, model_id, None, at)

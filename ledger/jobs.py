@@ -20,7 +20,7 @@ from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, ModelRetired, NotFound, WrongState
 from ledger.tables import ForgetRequest, Job, Model
 
-TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD, DESTROY = (
+TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD, DESTROY, DRY_RUN = (
     "train_core",
     "ingest_model",
     "ingest_upload",
@@ -28,9 +28,10 @@ TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD, DESTROY = (
     "purge",
     "rebuild",
     "destroy",
+    "dry_run",
 )
 # Forgetting goes first; bulk work is cut into slices and steps aside for it.
-PRIORITY = {PURGE: 0, ADVANCE: 1, DESTROY: 2, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
+PRIORITY = {PURGE: 0, ADVANCE: 1, DESTROY: 2, DRY_RUN: 3, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
 MAX_ATTEMPTS = 8
 """Attempts without progress after which a job fails: few enough to end a crash loop. See `progressed`."""
 
@@ -274,6 +275,8 @@ def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:
     job = tx.session.execute(query).scalar_one()
     if job.state != "failed":
         raise WrongState("job", job.state, "failed")
+    if job.kind == DRY_RUN:
+        raise WrongState("job", "a dry run, and what it asked was let go of", "of another kind")
     model = None if job.model_id is None or job.kind == DESTROY else tx.session.get_one(Model, job.model_id)
     if model is not None and model.state in ("retiring", "destroyed"):
         raise ModelRetired(model.state)

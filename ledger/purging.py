@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select
 
-from ledger import certificates, contents, events, inventory, jobs, requests, uploads
+from ledger import certificates, contents, dry_runs, events, inventory, jobs, requests, uploads
 from ledger.database import Transaction
 from ledger.errors import LineageBroken
 from ledger.tables import Certificate, FeatureShard, ForgetRequest, ModelVersion, Record, RecordShard, RequestModel
@@ -46,6 +46,7 @@ def begin(tx: Transaction, claim: jobs.Claim) -> list[str]:
             contents.look_again(tx, request)
             jobs.drop_counts(tx, _uploads_of(tx, request.id))
             request.state = "purging"
+            dry_runs.versions_replaced(tx, claim.tenant_id)
             events.append(tx, claim.tenant_id, "forget.purging", request.id)
     return [request.id for request in found]
 

@@ -7,7 +7,20 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, update
 
-from ledger import catalog, changes, contents, deadlines, events, holds, jobs, replacing, selectors, stuck, suppressions
+from ledger import (
+    catalog,
+    changes,
+    contents,
+    deadlines,
+    dry_runs,
+    events,
+    holds,
+    jobs,
+    replacing,
+    selectors,
+    stuck,
+    suppressions,
+)
 from ledger.database import Database, Transaction
 from ledger.errors import NotFound, WrongState
 from ledger.identity import AliasHasher
@@ -191,6 +204,7 @@ def scrub(tx: Transaction, request: ForgetRequest, cohort_ids: list[str]) -> Non
     """Have every model over these cohorts pass the request, which has got its place in the sequence of changes."""
     assert request.seq is not None
     request.state = "scrubbing"
+    dry_runs.removed(tx, request)
     for model in catalog.models_over(tx, cohort_ids, states=("ready", "retiring")):
         passed = model.applied_seq is not None and model.applied_seq >= request.seq
         version_id = model.active_version_id if passed else None

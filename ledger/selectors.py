@@ -110,24 +110,28 @@ def _scope(tx: Transaction, tenant_id: str, cohort_ids: tuple[str, ...]) -> list
 
 def matches(tx: Transaction, request: ForgetRequest) -> ColumnElement[bool]:
     """Return the condition on `records` that says which ones the request selects: stored before it was accepted."""
-    stored = request.selector or {}
+    return condition(tx, request.tenant_id, request.selector or {}, high_water=request.high_water)
+
+
+def condition(tx: Transaction, tenant_id: str, stored: dict[str, Any], *, high_water: int) -> ColumnElement[bool]:
+    """Return the condition on `records` of a selector that `store` made, for what was stored by `high_water`."""
     before = select(Upload.id).where(
-        Upload.cohort_id.in_(stored["cohorts"]), Upload.stored_seq.is_not(None), Upload.stored_seq <= request.high_water
+        Upload.cohort_id.in_(stored["cohorts"]), Upload.stored_seq.is_not(None), Upload.stored_seq <= high_water
     )
-    condition: ColumnElement[bool]
+    chosen: ColumnElement[bool]
     if "aliases" in stored:
-        subject_ids = _subject_ids(tx, request.tenant_id, stored["aliases"])
+        subject_ids = _subject_ids(tx, tenant_id, stored["aliases"])
         if not subject_ids:
             return false()  # an empty list would be looked for in every record of the cohort
-        condition = Record.subject_id.in_(subject_ids)
+        chosen = Record.subject_id.in_(subject_ids)
     elif "keys" in stored:
         keys = [bytes.fromhex(key) for key in stored["keys"]]
-        condition = or_(false(), *(Record.record_key.in_(keys[i : i + 500]) for i in range(0, len(keys), 500)))
+        chosen = or_(false(), *(Record.record_key.in_(keys[i : i + 500]) for i in range(0, len(keys), 500)))
     elif "labels" in stored:
-        condition = Record.class_index.in_(stored["labels"])
+        chosen = Record.class_index.in_(stored["labels"])
     else:
-        condition = true()
-    return and_(Record.cohort_id.in_(stored["cohorts"]), Record.upload_id.in_(before), condition)
+        chosen = true()
+    return and_(Record.cohort_id.in_(stored["cohorts"]), Record.upload_id.in_(before), chosen)
 
 
 def _subject_ids(tx: Transaction, tenant_id: str, aliases: list[list[str]]) -> list[str]:

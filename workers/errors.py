@@ -4,6 +4,7 @@ WorkError
 ├── CheckFailed       a new version did not pass a check: it is not published
 ├── NothingToLearn    a cohort that is needed has no records
 ├── NoRidge           no candidate for mu gives a solve that can be proved
+├── Outdated          a model got another version while a dry run measured the old one
 ├── StillServed       an API process may still answer from an old version
 ├── StillWorked       other jobs work on a model that is to be destroyed
 ├── StillWritten      another job may be writing what is to be gone
@@ -43,6 +44,13 @@ class NoRidge(WorkError):
             "The float error of the solve exceeds the residual budget at every mu that this model may choose. "
             "Register it with a narrower feature map, or without a residual budget of your own."
         )
+
+
+class Outdated(WorkError):
+    """A model got another version while a dry run measured the one before."""
+
+    def __init__(self) -> None:
+        super().__init__("A model has got another version meanwhile. The dry run begins again.")
 
 
 class StillServed(WorkError):

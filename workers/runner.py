@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from ledger import generations, jobs, requests
+from ledger import dry_runs, generations, jobs, requests
 from ledger.database import Transaction
 from ledger.errors import (
     LeaseLost,
@@ -23,9 +23,9 @@ from ledger.errors import (
 )
 from ledger.tables import Model
 from unlearning.errors import UnlearningError
-from workers import advance, destroy, ingest, purge, rebuild, train_core
+from workers import advance, destroy, dry_run, ingest, purge, rebuild, train_core
 from workers.deps import Deps
-from workers.errors import StillServed, StillWorked, StillWritten, WorkerLost, WorkError
+from workers.errors import Outdated, StillServed, StillWorked, StillWritten, WorkerLost, WorkError
 
 Run = Callable[[Deps, jobs.Claim], None]
 
@@ -37,10 +37,11 @@ RUN: dict[str, Run] = {
     jobs.PURGE: purge.run,
     jobs.REBUILD: rebuild.run,
     jobs.DESTROY: destroy.run,
+    jobs.DRY_RUN: dry_run.run,
 }
 SERVE_REQUESTS = (jobs.ADVANCE, jobs.PURGE, jobs.DESTROY, jobs.INGEST_UPLOAD)
 # These say that the world moved on, not that the work is wrong: try again, without counting.
-MOVED_ON = (PublishConflict, StillServed, StillWorked, StillWritten)
+MOVED_ON = (Outdated, PublishConflict, StillServed, StillWorked, StillWritten)
 # These say that the disk is full or read-only: try again for as long as it takes, and show why.
 NO_ROOM = (StoreFull, StoreReadOnly)
 BACKOFF_US = 200_000
@@ -134,6 +135,8 @@ def _fail(tx: Transaction, claim: jobs.Claim, message: str) -> None:
         if model.state not in generations.GONE:  # such a one is released once it is destroyed
             model.state, model.error = "failed", message
             requests.release_model(tx, claim.model_id)
+    if claim.kind == jobs.DRY_RUN:
+        dry_runs.drop(tx, claim.job_id)
     if claim.kind in SERVE_REQUESTS:
         requests.mark_stuck(tx, claim.tenant_id, claim.model_id, message, upload_id=claim.upload_id)
 

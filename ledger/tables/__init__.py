@@ -18,6 +18,7 @@ from ledger.tables.data import (
     Upload,
     UploadPart,
 )
+from ledger.tables.dry_runs import DryRun
 from ledger.tables.evidence import Event, Leaf
 from ledger.tables.generations import Destruction, Generation
 from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
@@ -42,6 +43,7 @@ __all__ = [
     "CoreContent",
     "CoreImport",
     "Destruction",
+    "DryRun",
     "Event",
     "FeatureShard",
     "ForgetRequest",
