@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(server.server)
 app.command()(server.worker)
+app.command()(server.reconcile)
 app.command()(uploading.upload)
 app.command()(forgetting.forget)
 app.command()(forgetting.status)

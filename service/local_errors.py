@@ -2,6 +2,7 @@
 
 LocalError
 ├── NoKey                    a command needs an API key and has none
+├── NoRedis                  a queue was named, and there is no Redis
 ├── DataDirectoryBusy        another server uses the data directory
 ├── DataDirectoryUnusable    the data directory cannot be made or written
 ├── AddressTaken             the server cannot listen where it was told to
@@ -25,6 +26,16 @@ class NoKey(LocalError):
         super().__init__(
             "This needs an API key. Set LACUNA_API_KEY or give --key; `lacuna key create` on the server's machine "
             "makes one."
+        )
+
+
+class NoRedis(LocalError):
+    """A worker was given a queue, and the settings name no Redis."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Queues exist only with Redis. Set LACUNA_REDIS_URL or LACUNA_REDIS_URL_FILE, or leave --queue out: the "
+            "worker then looks for jobs by itself."
         )
 
 

@@ -40,6 +40,7 @@ from service.api.openapi import DESCRIPTION, describe
 from service.auth import Authentication
 from service.context import Context
 from service.dashboard import routes as dashboard
+from service.dispatching import start_dispatcher
 from service.first_start import utc_microseconds
 from service.middleware import BodyLimit, RequestLog
 from service.serving.clock import boottime_ns
@@ -87,7 +88,8 @@ def create_app(
     """Return the application. A `ledger` that is handed in is neither migrated nor closed.
 
     `clock` gives UTC microseconds, `monotonic_ns` nanoseconds for leases. `on_accepted` is called after each commit
-    that left work to do. Raises ArchitectureRefused: the operator's list of networks cannot be read.
+    that left work to do; without it workers are told over Redis, if the settings name one.
+    Raises ArchitectureRefused: the operator's list of networks cannot be read.
     """
 
     architectures = read_allow_list(settings.architectures)
@@ -108,11 +110,15 @@ def create_app(
             architectures=architectures,
         )
         inference = Inference(workers=settings.predict_threads, torch_threads=settings.torch_threads)
-        app.state.context = Context(settings, opened, registry, inference, on_accepted or do_nothing, architectures)
+        dispatcher = start_dispatcher(settings, opened) if on_accepted is None else None
+        wake = on_accepted or (do_nothing if dispatcher is None else dispatcher.wake)
+        app.state.context = Context(settings, opened, registry, inference, wake, architectures)
         registry.start(asyncio.get_running_loop())
         try:
             yield
         finally:
+            if dispatcher is not None:
+                await run_in_threadpool(dispatcher.stop)
             await run_in_threadpool(registry.stop)
             await run_in_threadpool(inference.close)
             if ledger is None:

@@ -1,4 +1,4 @@
-"""`lacuna server` and `lacuna worker`."""
+"""`lacuna server`, `lacuna worker` and `lacuna reconcile`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from service.commands.common import AsJson, DataDir, SettingsFile, err, load_settings, out
+from service.local_errors import NoRedis
 from service.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -70,12 +71,42 @@ def _announce(started: Started) -> None:
     out.print("Stop with Ctrl-C.")
 
 
-def worker(data_dir: DataDir = None, settings: SettingsFile = None) -> None:
+def worker(
+    data_dir: DataDir = None,
+    settings: SettingsFile = None,
+    queue: Annotated[
+        list[str] | None, typer.Option(help="With Redis: whose jobs, cpu or gpu. May be repeated. [cpu]")
+    ] = None,
+) -> None:
     """Do the jobs of the ledger until Ctrl-C or SIGTERM; a job in hand is finished first.
+
+    It looks for jobs by itself; with a Redis (LACUNA_REDIS_URL or LACUNA_REDIS_URL_FILE) Celery brings them.
 
     Example: lacuna worker --settings /etc/lacuna.env
     """
+    loaded = load_settings(data_dir, settings)
+    if loaded.resolved_redis_url() is None:
+        if queue:
+            raise NoRedis
+        err.print("Working. Stop with Ctrl-C.")
+        _run("workers")
+    else:
+        err.print("Working for Redis. Stop with Ctrl-C.")
+        _run("workers.celery_worker", *(f"--queue={name}" for name in queue or ["cpu"]))
+
+
+def reconcile(data_dir: DataDir = None, settings: SettingsFile = None) -> None:
+    """Repeat lost messages to workers, and take back what crashed processes left, until Ctrl-C or SIGTERM.
+
+    Where Celery's workers do the jobs, one of these must run; several do no harm.
+
+    Example: lacuna reconcile --settings /etc/lacuna.env
+    """
     load_settings(data_dir, settings)
-    err.print("Working. Stop with Ctrl-C.")
-    sys.argv = ["workers"]
-    runpy.run_module("workers", run_name="__main__", alter_sys=True)
+    err.print("Reconciling. Stop with Ctrl-C.")
+    _run("workers.reconciler")
+
+
+def _run(module: str, *arguments: str) -> None:
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
