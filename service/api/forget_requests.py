@@ -60,6 +60,17 @@ class NewRequest(Body):
     regulation: Literal["gdpr", "ccpa"] = Field("gdpr", description="What the deadline follows from.")
 
 
+def selector_of(body: NewRequest) -> Selector:
+    """Return what the body selects, as the ledger takes it."""
+    return Selector(
+        subjects=tuple(SubjectName(one.type, one.format, one.value) for one in body.subjects),
+        record_ids=tuple(body.record_ids),
+        labels=tuple(body.labels),
+        everything=body.everything,
+        cohort_ids=tuple(body.cohorts),
+    )
+
+
 class Covered(BaseModel):
     """A model that a request covers."""
 
@@ -147,16 +158,9 @@ def create(
     with the outcome `no_match`. Follow `Location` until the state is `completed`.
     """
     context = context_of(request.scope)
-    selector = Selector(
-        subjects=tuple(SubjectName(one.type, one.format, one.value) for one in body.subjects),
-        record_ids=tuple(body.record_ids),
-        labels=tuple(body.labels),
-        everything=body.everything,
-        cohort_ids=tuple(body.cohorts),
-    )
     with context.ledger.database.begin() as tx:
         hasher = tenants.alias_hasher(tx, context.ledger.ring, principal.tenant_id)
-        accepted = requests.accept(tx, principal.tenant_id, selector, hasher, regulation=body.regulation)
+        accepted = requests.accept(tx, principal.tenant_id, selector_of(body), hasher, regulation=body.regulation)
         answer = shown(tx, [accepted])[0]
     context.on_accepted()
     response.headers["Location"] = f"/v1/forget-requests/{answer.id}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from ledger import jobs, tables
+from ledger import dry_runs, jobs, tables
+from ledger.database import Transaction
 from ledger.errors import NotFound, WrongState
+from service.api.dry_runs import READERS as DRY_RUN_READERS
+from service.api.dry_runs import Outlook
 from service.api.schemas import Items, JobId, Limit, rfc3339, when
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
@@ -29,15 +33,25 @@ class Job(BaseModel):
     note: str | None = Field(description="What it is doing, for people.")
     model: str | None
     upload: str | None
-    result: dict[str, Any] | None
+    result: Outlook | dict[str, Any] | None = Field(
+        description="What came out. Of a dry run: for an hour, only for keys with `forget:write` or `audit:read`, and "
+        "gone as soon as any record is forgotten."
+    )
     error: str | None = Field(description="Why the last attempt failed.")
     attempts: int
     created_at: str
     finished_at: str | None
 
 
-def shown(job: tables.Job) -> Job:
-    """Return a job as it is answered."""
+def shown(tx: Transaction, rows: Sequence[tables.Job], principal: Principal) -> list[Job]:
+    """Return jobs as they are answered to this key."""
+    asked = [row.id for row in rows if row.kind == jobs.DRY_RUN]
+    may_see = principal.scopes & {ADMIN, *DRY_RUN_READERS}
+    answers = dry_runs.results(tx, asked) if asked and may_see else {}
+    return [_shown(row, answers.get(row.id, row.result)) for row in rows]
+
+
+def _shown(job: tables.Job, result: dict[str, Any] | None) -> Job:
     return Job(
         id=job.id,
         kind=job.kind,
@@ -46,7 +60,7 @@ def shown(job: tables.Job) -> Job:
         note=job.note,
         model=job.model_id,
         upload=job.upload_id,
-        result=job.result,
+        result=result,
         error=job.error,
         attempts=job.attempts,
         created_at=when(job.created_at),
@@ -58,14 +72,14 @@ def shown(job: tables.Job) -> Job:
 def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)], limit: Limit = 100) -> Items[Job]:
     """The newest jobs of the tenant, newest first."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return Items(items=[shown(job) for job in jobs.list_newest(tx, principal.tenant_id, limit=limit)])
+        return Items(items=shown(tx, jobs.list_newest(tx, principal.tenant_id, limit=limit), principal))
 
 
 @router.get("/{job_id}", summary="Show a job", responses=documented(NotFound))
 def show(job_id: JobId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Job:
     """One job. Ask again until its state is done or failed."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return shown(jobs.get(tx, principal.tenant_id, job_id))
+        return shown(tx, [jobs.get(tx, principal.tenant_id, job_id)], principal)[0]
 
 
 @router.post("/{job_id}/retry", summary="Try a failed job again", responses=documented(NotFound, WrongState))
@@ -73,6 +87,6 @@ def retry(job_id: JobId, request: Request, principal: Annotated[Principal, needs
     """A job that failed for good starts over. Only for `admin`, and only while it is failed."""
     context = context_of(request.scope)
     with context.ledger.database.begin() as tx:
-        job = shown(jobs.retry(tx, principal.tenant_id, job_id))
+        job = shown(tx, [jobs.retry(tx, principal.tenant_id, job_id)], principal)[0]
     context.on_accepted()
     return job

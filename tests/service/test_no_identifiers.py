@@ -21,6 +21,13 @@ from ledger.tables import Event
 from service.logs import UVICORN_CRASH, configure_logging
 
 PLANTED = "planted-4711@example.org"
+DRY_RUNS = (
+    {"subjects": [{"value": PLANTED, "type": "email"}]},
+    {"record_ids": [PLANTED]},
+    {"subjects": [{"value": PLANTED}], "record_ids": [PLANTED]},
+    {"subjects": [{"value": "a", "type": PLANTED}]},
+    {PLANTED: PLANTED},
+)
 FORMS = (PLANTED.encode(), PLANTED.encode("utf-16-le"), PLANTED.encode("utf-32-le"), PLANTED.encode().hex().encode())
 
 
@@ -92,6 +99,7 @@ def everything(site: Site) -> Iterator[tuple[int, str]]:
         ("/v1/forget-requests", {"subjects": PLANTED}),
         ("/v1/forget-requests", {PLANTED: PLANTED}),
         (f"/v1/models/{PLANTED}/predict", {"instances": PLANTED}),
+        *(("/v1/forget-requests/dry-run", asked) for asked in DRY_RUNS),
         ("/v1/holds", {"subject": {"value": PLANTED, "type": "email"}, "reason": "case 17"}),
         ("/v1/holds", {"subject": {"value": "other"}, "reason": PLANTED}),
         ("/v1/holds", {"subject": PLANTED, "reason": "case 17"}),

@@ -210,8 +210,8 @@ def test_the_question_holds_keyed_hashes_and_goes_with_the_answer(world: World) 
     assert (row.selector, row.job_id) == (None, job_id)
     assert row.result is not None
     stored = raw(world)
-    assert '"keys"' not in stored
-    assert '"accuracy_after"' in stored
+    assert "keys" not in stored
+    assert "accuracy_after" in stored
 
 
 def raw(world: World) -> str:
