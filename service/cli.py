@@ -12,7 +12,16 @@ from pydantic import ValidationError
 
 from ledger.errors import LedgerError
 from service.client_errors import ApiProblem, ClientError, ServiceUnreachable
-from service.commands import database, demonstration, forgetting, server, uploading
+from service.commands import (
+    correcting,
+    database,
+    demonstration,
+    forgetting,
+    holding,
+    server,
+    suppressing,
+    uploading,
+)
 from service.commands.common import EXIT_CODES, NOT_AS_HOPED, REFUSED, UNREACHABLE, UNUSABLE, USAGE, err
 from service.local_errors import LocalError, NoKey
 from unlearning.errors import ArchitectureRefused
@@ -29,10 +38,13 @@ app.command()(server.server)
 app.command()(server.worker)
 app.command()(server.reconcile)
 app.command()(uploading.upload)
+app.command()(correcting.correct)
 app.command()(forgetting.forget)
 app.command()(forgetting.status)
 app.command()(forgetting.certificate)
 app.command()(demonstration.demo)
+app.add_typer(holding.hold, name="hold")
+app.add_typer(suppressing.suppression, name="suppression")
 app.add_typer(database.db, name="db")
 app.add_typer(database.key, name="key")
 

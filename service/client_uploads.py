@@ -1,17 +1,20 @@
-"""Sending a file to a service in parts, through interruptions of either side."""
+"""Sending records to a service: arrays and files in one piece, and files in parts, through interruptions."""
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import httpx
+import numpy as np
+import numpy.typing as npt
 
+from service.client_connection import Connection, Json
 from service.client_errors import ApiProblem, ServiceUnreachable, UploadFailed, WaitedTooLong
 
-Json = dict[str, Any]
 Progress = Callable[[float, str], None]
 
 FORMATS = {
@@ -22,6 +25,15 @@ FORMATS = {
     ".tar": "tar",
     ".zip": "zip",
 }
+CONTENT_TYPES = {
+    "npz": "application/octet-stream",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+    "tar": "application/x-tar",
+    "zip": "application/zip",
+}
+IN_MEMORY = 8 << 20
+"""Bytes of arrays that are kept in memory; larger ones go through a temporary file."""
 PART = 32 * 2**20
 """Bytes per request."""
 CHUNK = 2**20
@@ -30,16 +42,44 @@ OFFSET = "Upload-Offset"
 WRONG_OFFSET, WRONG_STATE = "/problems/wrong-offset", "/problems/wrong-state"
 
 
-class Caller(Protocol):
-    """What can send a request to the service."""
+def send_arrays(
+    client: Connection, path: str, arrays: Mapping[str, npt.NDArray[Any] | None], *, subject_type: str
+) -> Json:
+    """Send those arrays that are given, as one .npz, and return the answer."""
+    with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
+        np.savez(file, allow_pickle=False, **{name: array for name, array in arrays.items() if array is not None})
+        file.seek(0)
+        return _post(client, path, file, CONTENT_TYPES["npz"], subject_type)
 
-    def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Send one request. Raises ApiProblem, ServiceUnreachable."""
-        ...
+
+def send_whole_file(client: Connection, path: str, file: Path, *, format: str | None, subject_type: str) -> Json:
+    """Send a file in one request and return the answer. Raises UploadFailed: its format is not known."""
+    content_type = CONTENT_TYPES.get(_format_of(file, format))
+    if content_type is None:
+        raise UploadFailed("", f"there is no format {format!r}; there are {', '.join(CONTENT_TYPES)}")
+    with file.open("rb") as opened:
+        return _post(client, path, opened, content_type, subject_type)
+
+
+def _post(client: Connection, path: str, file: IO[bytes], content_type: str, subject_type: str) -> Json:
+    headers = {"Content-Type": content_type}
+    return client.json("POST", path, params={"subject_type": subject_type}, headers=headers, content=_chunks(file))
+
+
+def _format_of(file: Path, format: str | None) -> str:
+    kind = format or FORMATS.get(file.suffix.lower())
+    if kind is None:
+        raise UploadFailed("", f"the format of a file named *{file.suffix} is not known; say which it has")
+    return kind
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
 
 
 def send_file(
-    client: Caller,
+    client: Connection,
     cohort: str,
     path: Path,
     *,
@@ -53,14 +93,11 @@ def send_file(
     """Send a file and return `{upload, records, job}`. See `LacunaClient.upload_file`."""
     size = path.stat().st_size
     if resume is None:
-        kind = format or FORMATS.get(path.suffix.lower())
-        if kind is None:
-            raise UploadFailed("", f"the format of a file named *{path.suffix} is not known; say which it has")
-        begun = client.call(
+        begun = client.json(
             "POST",
             f"/v1/cohorts/{cohort}/uploads",
-            json={"format": kind, "size": size, "subject_type": subject_type},
-        ).json()
+            json={"format": _format_of(path, format), "size": size, "subject_type": subject_type},
+        )
         resume = str(begun["id"])
     on_begin(resume)
     with path.open("rb") as file:
@@ -70,7 +107,7 @@ def send_file(
 
 
 def _send_bytes(
-    client: Caller, upload: str, file: IO[bytes], size: int, on_progress: Progress, patience_s: float
+    client: Connection, upload: str, file: IO[bytes], size: int, on_progress: Progress, patience_s: float
 ) -> None:
     """Send part by part from where the service says, until all is there or `patience_s` went by without progress."""
     reached, until = -1, time.monotonic() + patience_s
@@ -98,11 +135,11 @@ def _part(file: IO[bytes], offset: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _finish(client: Caller, upload: str, patience_s: float) -> Json:
+def _finish(client: Connection, upload: str, patience_s: float) -> Json:
     until = time.monotonic() + patience_s
     while True:
         try:
-            found: Json = client.call("GET", f"/v1/uploads/{upload}").json()
+            found = client.json("GET", f"/v1/uploads/{upload}")
             if found["state"] in ("stored", "added"):
                 return {"upload": upload, "records": found["records"], "job": found["job"]}
             if found["state"] == "failed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ SettingsFile = Annotated[
     Path | None,
     typer.Option("--settings", help="File of KEY=value lines. [env var: LACUNA_SETTINGS]", exists=True, dir_okay=False),
 ]
+SubjectType = Annotated[str, typer.Option(help="What identifiers of people are, e.g. email.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 out = Console(highlight=False)
@@ -68,6 +70,14 @@ def connect(url: str | None, key: str | None, data_dir: Path | None) -> LacunaCl
     if not key:
         raise NoKey
     return LacunaClient(url, key)
+
+
+def cohort_ids(client: LacunaClient, names: Sequence[str]) -> list[str]:
+    """Turn names into ids; what is no name is taken for an id, which the service will judge."""
+    if not names:
+        return []
+    ids = {cohort["name"]: cohort["id"] for cohort in client.cohorts()}
+    return [ids.get(name, name) for name in names]
 
 
 def print_json(value: Any) -> None:

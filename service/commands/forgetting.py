@@ -13,16 +13,28 @@ from rich.markup import escape
 
 from ledger.dsse import IN_TOTO, verify_envelope
 from ledger.errors import SignatureInvalid
-from service.client import Json, LacunaClient
+from service.client import Json
 from service.commands import show
-from service.commands.common import NOT_AS_HOPED, AsJson, DataDir, Key, Url, connect, err, out, print_json
+from service.commands.common import (
+    NOT_AS_HOPED,
+    AsJson,
+    DataDir,
+    Key,
+    SubjectType,
+    Url,
+    cohort_ids,
+    connect,
+    err,
+    out,
+    print_json,
+)
 
 Request = Annotated[str, typer.Argument(help="Id of a forget request.")]
 
 
 def forget(
     subject: Annotated[list[str] | None, typer.Option(help="Identifier of a person. May be repeated.")] = None,
-    subject_type: Annotated[str, typer.Option(help="What the identifiers are, e.g. email.")] = "controller_customer_id",
+    subject_type: SubjectType = "controller_customer_id",
     record: Annotated[list[str] | None, typer.Option(help="Id of one record. May be repeated.")] = None,
     label: Annotated[list[int] | None, typer.Option(help="Index of a class, from 0. May be repeated.")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="Every record of the cohorts.")] = False,
@@ -50,7 +62,7 @@ def forget(
             record_ids=record or (),
             labels=label or (),
             everything=everything,
-            cohorts=_cohort_ids(client, cohort or ()),
+            cohorts=cohort_ids(client, cohort or ()),
             regulation=regulation,
         )
         if wait:
@@ -137,11 +149,3 @@ def _ask_first() -> None:
     if not sys.stdin.isatty():
         raise typer.BadParameter("--everything forgets every record; confirm it with --yes")
     typer.confirm("Forget every record of these cohorts? This cannot be undone", abort=True, err=True)
-
-
-def _cohort_ids(client: LacunaClient, names: Sequence[str]) -> list[str]:
-    """Turn names into ids; what is no name is taken for an id, which the service will judge."""
-    if not names:
-        return []
-    ids = {cohort["name"]: cohort["id"] for cohort in client.cohorts()}
-    return [ids.get(name, name) for name in names]

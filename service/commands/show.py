@@ -26,6 +26,11 @@ def request(console: Console, found: Json) -> None:
     ]
     if found["completed_at"]:
         rows.append(("Completed", found["completed_at"]))
+    if found["held"]:
+        rows.append(("Kept by holds", f"{found['held']} records"))
+    for name, label in (("follows", "Follows"), ("followed_by", "Followed by")):
+        if found[name]:
+            rows.append((label, f"lacuna status {found[name]}"))
     for covered in found["models"]:
         version = covered["version"]
         rows.append(("Model", f"{covered['model']}: " + (f"version {version}" if version else "not through yet")))
@@ -58,6 +63,27 @@ def overview(console: Console, models: Sequence[Json], requests: Sequence[Json])
     for found in requests:
         records = "-" if found["records"] is None else str(found["records"])
         table.add_row(found["id"], state(found), records, due(found))
+    console.print(table)
+
+
+def hold(console: Console, found: Json) -> None:
+    """Print one hold, a fact per line."""
+    rows = [("Hold", found["id"]), ("Reason", found["reason"]), ("Placed", found["created_at"])]
+    facts(console, [*rows, ("Records kept", found["records"]), ("Records leaving", found["leaving"])])
+
+
+def holds(console: Console, found: Sequence[Json]) -> None:
+    """Print holds as a table."""
+    if not found:
+        console.print("No holds are in force.")
+        return
+    table = Table(title="Holds, oldest first", title_justify="left", box=None, header_style="dim")
+    for column in ("id", "records", "leaving", "placed", "reason"):
+        numbers = column in ("records", "leaving")
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column == "id", overflow="fold")
+    for one in found:
+        counts = (str(one["records"]), str(one["leaving"]))
+        table.add_row(one["id"], *counts, one["created_at"][:10], escape(one["reason"]))
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from service.commands.common import AsJson, DataDir, Key, Url, connect, err, out, print_json
+from service.commands.common import AsJson, DataDir, Key, SubjectType, Url, cohort_ids, connect, err, out, print_json
 
 
 def upload(
@@ -17,7 +17,7 @@ def upload(
     format: Annotated[
         str | None, typer.Option(help="npz, ndjson, parquet, tar or zip. Default: by the file's suffix.")
     ] = None,
-    subject_type: Annotated[str, typer.Option(help="What `subject` holds, e.g. email.")] = "controller_customer_id",
+    subject_type: SubjectType = "controller_customer_id",
     resume: Annotated[str | None, typer.Option(help="Id of an interrupted upload of the same file.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return only when the models have read it.")] = False,
     url: Url = None,
@@ -36,7 +36,7 @@ def upload(
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with connect(url, key, data_dir) as client:
-        ids = {found["name"]: found["id"] for found in client.cohorts()}
+        (cohort_id,) = cohort_ids(client, [cohort])
         with Progress(*columns, console=err, transient=True) as bar:
             task = bar.add_task("sending", total=1.0)
 
@@ -44,7 +44,7 @@ def upload(
                 bar.update(task, completed=fraction, description=note or "waiting")
 
             stored = client.upload_file(
-                ids.get(cohort, cohort),
+                cohort_id,
                 file,
                 format=format,
                 subject_type=subject_type,

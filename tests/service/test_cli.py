@@ -24,6 +24,12 @@ COMMANDS = (
     "forget",
     "status",
     "certificate",
+    "correct",
+    "hold place",
+    "hold list",
+    "hold release",
+    "suppression count",
+    "suppression withdraw",
     "demo",
     "db upgrade",
     "db check",
@@ -258,3 +264,83 @@ def test_a_file_is_uploaded_from_a_terminal(asked: Lacuna, tmp_path: Path) -> No
     assert (refused.status, "(rows 0)" in refused.err) == (3, True)
     unknown = asked("upload", "people", str(path.rename(tmp_path / "more.txt")))
     assert (unknown.status, "*.txt is not known" in unknown.err) == (1, True)
+
+
+@pytest.fixture
+def carol(service: RunningService, request: pytest.FixtureRequest) -> str:
+    """Somebody of this test alone, with one record."""
+    cohort = next(c["id"] for c in service.client.cohorts() if c["name"] == "people")
+    name = f"carol-{request.node.name}"
+    stored = service.client.upload(
+        cohort, np.ones((1, 2), np.float32), np.array([1]), subjects=np.array([name]), ids=np.array([f"{name}/0"])
+    )
+    service.client.wait_for_job(stored["job"])
+    return name
+
+
+@pytest.mark.acceptance
+def test_correcting_from_a_terminal(asked: Lacuna, carol: str, tmp_path: Path) -> None:
+    path = tmp_path / "corrected.ndjson"
+    path.write_text(json.dumps({"id": f"{carol}/0", "subject": carol, "x": [1, 7], "y": "no"}) + "\n")
+    done = asked("correct", "people", str(path), "--wait", "--json")
+    assert done.status == 0, done.err
+    stored = json.loads(done.out)
+    assert stored["records"] == 1
+    assert (stored["request"]["selector"], stored["request"]["outcome"]) == ("correction", "erased")
+    assert stored["request"]["id"] == stored["forget_request"]
+    shown = asked("correct", "people", str(path))
+    assert shown.status == 0, shown.err
+    assert "1 corrected records are stored" in shown.out
+    assert "Follow it with: lacuna status" in shown.out
+    path.write_text(json.dumps({"id": "never stored", "y": "no"}) + "\n")
+    refused = asked("correct", "people", str(path))
+    assert (refused.status, "(rows 0)" in refused.err) == (3, True)
+    assert refused.err.startswith("Error: ")
+    unknown = asked("correct", "people", str(path), "--format", "csv")
+    assert (unknown.status, "there is no format 'csv'" in unknown.err) == (1, True)
+
+
+@pytest.mark.acceptance
+def test_a_hold_from_a_terminal(asked: Lacuna, carol: str) -> None:
+    assert "No holds are in force" in asked("hold", "list").out
+    placed = json.loads(asked("hold", "place", "--subject", carol, "--reason", "case [7]", "--json").out)
+    assert (placed["records"], placed["leaving"], placed["reason"]) == (1, 0, "case [7]")
+    listed = asked("hold", "list")
+    assert placed["id"] in listed.out
+    assert "case [7]" in listed.out
+    assert json.loads(asked("hold", "list", "--json").out) == {"holds": [placed]}
+    stopped = json.loads(asked("forget", "--subject", carol, "--wait", "--json").out)
+    assert (stopped["outcome"], stopped["held"]) == ("on_hold", 1)
+    assert "1 records" in asked("status", stopped["id"]).out
+    released = asked("hold", "release", placed["id"], "--wait")
+    assert released.status == 0, released.err
+    (again,) = [line.split()[-1] for line in released.out.splitlines() if "filed again" in line]
+    assert "completed, erased" in asked("status", again).out
+    assert f"lacuna status {stopped['id']}" in asked("status", again).out
+    assert f"lacuna status {again}" in asked("status", stopped["id"]).out
+    gone = asked("hold", "release", placed["id"])
+    assert (gone.status, gone.err.startswith("Error: ")) == (3, True)
+    shown = asked("hold", "place", "--subject", carol, "--reason", "case 8")
+    (hold_id,) = [line.split()[-1] for line in shown.out.splitlines() if line.startswith("Release it with")]
+    assert "filed again" not in asked("hold", "release", hold_id).out
+    assert asked("hold", "place", "--subject", carol, "--reason", " ").status == 3
+
+
+@pytest.mark.acceptance
+def test_a_hold_that_comes_too_late_says_so(asked: Lacuna, carol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = {"id": "h", "reason": "case 9", "created_at": "2030-01-01T00:00:00Z", "records": 0, "leaving": 2}
+    monkeypatch.setattr("service.client_holds.Holds.place", lambda *_, **__: late)
+    assert "too late" in asked("hold", "place", "--subject", carol, "--reason", "case 9").out
+
+
+@pytest.mark.acceptance
+def test_withdrawing_a_suppression_from_a_terminal(asked: Lacuna, carol: str) -> None:
+    before = json.loads(asked("suppression", "count", "--json").out)
+    assert asked("forget", "--subject", carol, "--wait").status == 0
+    said = asked("suppression", "count")
+    assert said.out.startswith(f"{before['active'] + 1} people may not be uploaded")
+    withdrawn = asked("suppression", "withdraw", "--subject", carol, "--subject", "never heard of", "--json")
+    assert json.loads(withdrawn.out) == {"withdrawn": 1}
+    assert asked("suppression", "withdraw", "--subject", carol).out.startswith("0 of them were suppressed")
+    assert json.loads(asked("suppression", "count", "--json").out) == {**before, "withdrawn": before["withdrawn"] + 1}
+    assert asked("suppression", "withdraw").status == 2

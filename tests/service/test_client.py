@@ -5,13 +5,21 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
 from service.client import LacunaClient
-from service.client_errors import ApiProblem, JobFailed, RequestFailed, ServiceUnreachable, WaitedTooLong
+from service.client_errors import (
+    ApiProblem,
+    JobFailed,
+    RequestFailed,
+    ServiceUnreachable,
+    UploadFailed,
+    WaitedTooLong,
+)
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -75,6 +83,56 @@ def test_a_forget_request_carries_only_what_was_selected() -> None:
         {"subjects": [{"value": "a@example.org", "type": "email"}], "cohorts": ["c"], "regulation": "ccpa"},
         {"labels": [0]},
         {"everything": True},
+    ]
+
+
+def test_a_correction_sends_only_what_changes_and_a_file_goes_as_it_is(tmp_path: Path) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        request.read()
+        seen.append(request)
+        return httpx.Response(202, json={"forget_request": "r"})
+
+    file = tmp_path / "corrected.jsonl"
+    file.write_text('{"id": "r1", "y": 1}\n')
+    with client_of(handler) as client:
+        assert client.correct("c1", ids=np.array(["r1"]), y=np.array([1]))["forget_request"] == "r"
+        client.correct_file("c1", file, subject_type="email")
+        with pytest.raises(UploadFailed, match=r"\*\.txt is not known"):
+            client.correct_file("c1", file.rename(tmp_path / "corrected.txt"))
+        with pytest.raises(UploadFailed, match="there is no format 'csv'; there are npz, ndjson"):
+            client.correct_file("c1", tmp_path / "corrected.txt", format="csv")
+    arrays, lines = seen
+    assert arrays.url.path == lines.url.path == "/v1/cohorts/c1/corrections"
+    with np.load(io.BytesIO(arrays.content), allow_pickle=False) as sent:
+        assert {name: sent[name].tolist() for name in sent} == {"id": ["r1"], "y": [1]}
+    assert lines.content == b'{"id": "r1", "y": 1}\n'
+    assert lines.headers["Content-Type"] == "application/x-ndjson"
+    assert dict(lines.url.params) == {"subject_type": "email"}
+
+
+def test_holds_and_suppressions_are_asked_for_in_their_own_words() -> None:
+    asked: list[tuple[str, str, object]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        body = request.read()
+        asked.append((request.method, request.url.path, json.loads(body) if body else None))
+        return httpx.Response(200, json={"items": [{"id": "h"}]})
+
+    ada = {"value": "ada@example.org", "type": "email"}
+    with client_of(handler) as client:
+        client.holds.place("ada@example.org", "case 7", subject_type="email")
+        assert client.holds.list_all() == [{"id": "h"}]
+        client.holds.release("h")
+        client.suppressions.count()
+        client.suppressions.withdraw(["ada@example.org"], subject_type="email")
+    assert asked == [
+        ("POST", "/v1/holds", {"subject": ada, "reason": "case 7"}),
+        ("GET", "/v1/holds", None),
+        ("DELETE", "/v1/holds/h", None),
+        ("GET", "/v1/suppressions", None),
+        ("POST", "/v1/suppressions/withdrawals", {"subjects": [ada]}),
     ]
 
 
