@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ledger.ledger import open_ledger
+from ledger.settings import LedgerSettings
 from service.client import LacunaClient
+from support.leftovers import leftovers
 from support.waiting import wait_until
-from support.world import CLASSES, SHAPE, Person, person
+from support.world import CLASSES, SHAPE, Person, clock_us, person
 
 PATIENCE_S = 60.0
 DYING_WORKER = Path(__file__).with_name("dying_worker.py")
@@ -71,11 +74,16 @@ class Deployment:
         self.url, self.key = started["url"], started["first_key"] or self.key
         return server
 
-    def start_worker(self, *, die_at: str | None = None) -> subprocess.Popen[bytes]:
-        """Start a worker; with `die_at` one that kills itself at that point."""
-        if die_at is None:
+    def start_worker(self, *, die_at: str | tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """Start a worker; with `die_at` one that kills itself at that point, or at the first of several."""
+        if not die_at:
             return self._start("worker", "-m", "workers")
-        return self._start("dying", str(DYING_WORKER), die_at)
+        return self._start("dying", str(DYING_WORKER), *((die_at,) if isinstance(die_at, str) else die_at))
+
+    def died_at(self, worker: subprocess.Popen[bytes]) -> str:
+        """Return the point at which a worker has killed itself."""
+        assert worker.poll() == -signal.SIGKILL, worker.poll()
+        return (self.folder / f"dying-{self.processes.index(worker)}.out").read_text()
 
     def start_worker_with_failing_disk(self, at: str, disk: Path, how: str) -> subprocess.Popen[bytes]:
         """Start a worker whose disk is `full` or `read-only` from that point on."""
@@ -130,6 +138,20 @@ class Deployment:
         client.wait_for_version(made["model"]["id"], timeout_s=PATIENCE_S)
         model_id: str = made["model"]["id"]
         return model_id
+
+    def leftovers(self) -> list[str]:
+        """Stop everything as an operator does, and return what `support.leftovers` finds in the stores."""
+        running = [process for process in self.processes if process.poll() is None]
+        for process in running:
+            process.terminate()
+        # The one is told to end while it works, the other while it starts.
+        assert all(process.wait(PATIENCE_S) in (0, -signal.SIGTERM) for process in running)
+        settings = LedgerSettings(data_dir=self.folder / "data", database_url=self.database_url)
+        ledger = open_ledger(settings, clock=clock_us, random=os.urandom)
+        try:
+            return leftovers(ledger)
+        finally:
+            ledger.close()
 
     def stop(self) -> None:
         """Kill everything that still runs."""

@@ -1,4 +1,7 @@
-"""A worker process that kills itself (-9) at the named point; run as a script: `dying_worker.py POINT`."""
+"""A worker process that kills itself (-9) at the first of some points that it reaches: `dying_worker.py POINT...`.
+
+Its last words are the point.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from workers.__main__ import build_deps, main
 from workers.settings import WorkerSettings
 
 if __name__ == "__main__":
-    at = sys.argv.pop(1)
+    deadly = frozenset(sys.argv[1:])
+    del sys.argv[1:]
 
     def die(point: str) -> None:
-        """Die without a word when the point is reached."""
-        if point == at:
+        """Say where, and die on the spot."""
+        if point in deadly:
+            os.write(sys.stdout.fileno(), point.encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
     settings = WorkerSettings()
