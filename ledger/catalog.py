@@ -107,6 +107,8 @@ class ModelPlan:
     capacity: most records the statistics can hold. leaky: Leaky-ReLU in place of ReLU. input_size: height and width
     that images are brought to, None: as they are stored. core_import_id: the core is not trained but imported, with
     core_head "keep" or "retrain".
+    solver: exact, krylov or sgd. noise: isotropic, inverse_hessian or None; sigma: its scale, None to plan it from core
+    data for exposure_budget nats; kappa: nats that one version of krylov or sgd may tell about the forgotten.
     """
 
     name: str
@@ -128,6 +130,11 @@ class ModelPlan:
     input_size: tuple[int, int] | None = None
     core_import_id: str | None = None
     core_head: str | None = None
+    solver: str = "exact"
+    noise: str | None = None
+    sigma: float | None = None
+    kappa: float | None = None
+    exposure_budget: float | None = None
 
 
 def form(cohort: Cohort) -> tuple[object, ...]:
@@ -192,7 +199,11 @@ def register_model(
         input_size=None if plan.input_size is None else list(plan.input_size),
         core_import_id=plan.core_import_id,
         core_head=plan.core_head,
-        solver="exact",
+        solver=plan.solver,
+        noise=plan.noise,
+        sigma=plan.sigma,
+        kappa=plan.kappa,
+        exposure_budget=plan.exposure_budget,
         batch_window_us=0,
         created_at=tx.now,
     )

@@ -40,6 +40,11 @@ def plan_of(tx: Transaction, model: Model) -> catalog.ModelPlan:
         input_size=None if model.input_size is None else (model.input_size[0], model.input_size[1]),
         core_import_id=model.core_import_id,
         core_head=model.core_head,
+        solver=model.solver,
+        noise=model.noise,
+        sigma=model.sigma,
+        kappa=model.kappa,
+        exposure_budget=model.exposure_budget,
     )
 
 

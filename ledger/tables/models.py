@@ -32,9 +32,11 @@ class Model(Base):
     capacity: Mapped[int] = mapped_column(BigInteger)
     epochs: Mapped[int] = mapped_column(Integer)
     seed: Mapped[int] = mapped_column(BigInteger)
-    solver: Mapped[str] = mapped_column(String(16))
-    kappa: Mapped[float | None] = mapped_column(Float)
-    sigma: Mapped[float | None] = mapped_column(Float)
+    solver: Mapped[str] = mapped_column(String(16))  # exact | krylov | sgd
+    noise: Mapped[str | None] = mapped_column(String(24))  # isotropic | inverse_hessian; None: none
+    sigma: Mapped[float | None] = mapped_column(Float)  # of the noise; None until it is planned from core data
+    kappa: Mapped[float | None] = mapped_column(Float)  # nats that one version may tell; None without noise
+    exposure_budget: Mapped[float | None] = mapped_column(Float)  # nats that sigma is planned for; None: none
     batch_window_us: Mapped[int] = mapped_column(BigInteger, default=0)
     core_import_id: Mapped[str | None] = mapped_column(ForeignKey("core_imports.id"))  # None: trained here
     core_head: Mapped[str | None] = mapped_column(String(16))  # of an imported core: keep | retrain
