@@ -76,14 +76,15 @@ def test_neither_per_query_values_nor_a_pseudo_inverse_bound_two_nearly_equal_qu
     assert together.bound.nats >= 1.0
 
 
-def test_a_repeated_query_is_not_counted_twice_but_takes_the_white_box_value(ridge):
+def test_dependent_queries_take_the_white_box_value(ridge):
     problem, residual = moved_problem(ridge)
     once = torch.ones((1, 5), dtype=torch.float64)
     noise = InverseHessian(0.1)
     white = white_box(problem.hessian, residual, noise, mu=problem.mu)
-    twice = black_box(once.repeat(2, 1), problem.hessian, residual, noise, mu=problem.mu, adaptive=False)
-    assert not twice.joint
-    assert twice.bound == white
+    for queries in (once.repeat(2, 1), torch.cat([once, 0 * once])):
+        found = black_box(queries, problem.hessian, residual, noise, mu=problem.mu, adaptive=False)
+        assert not found.joint
+        assert found.bound == white
 
 
 def test_adaptive_or_too_many_queries_take_the_white_box_value(ridge):

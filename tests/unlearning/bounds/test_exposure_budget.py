@@ -40,6 +40,8 @@ def test_an_expensive_version_waits_until_the_deadline_presses():
     assert decide(spent, new, 1.0, 0.5) is Decision.WAIT
     assert decide(spent, new, 1.0, 0.9) is Decision.PUBLISH
     assert decide(spent, {"a": 0.5}, 1.0, 1.0) is Decision.PUBLISH
+    # 0.7 - 0.2 rounds to less than 0.5, 0.2 + 0.5 does not exceed 0.7: what fits is published at the deadline.
+    assert decide(Spent({"a": 0.2}), {"a": 0.5}, 0.7, 1.0) is Decision.PUBLISH
 
 
 def test_the_worst_record_decides():
