@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.client_connection import LONGEST_PAUSE_S, Connection, Json, wait
+from service.client_dry_runs import DryRuns, selection
 from service.client_errors import ApiProblem, JobFailed, RequestFailed
 from service.client_holds import Holds
 from service.client_suppressions import Suppressions
@@ -34,6 +35,11 @@ class LacunaClient(Connection):
     def holds(self) -> Holds:
         """Records that are kept for a while, whatever is asked to be forgotten."""
         return Holds(self)
+
+    @property
+    def dry_runs(self) -> DryRuns:
+        """What forgetting would do, before it is asked for."""
+        return DryRuns(self)
 
     @property
     def suppressions(self) -> Suppressions:
@@ -201,19 +207,15 @@ class LacunaClient(Connection):
         regulation: str | None = None,
     ) -> Json:
         """Ask for records to be forgotten, selected in exactly one way. Returns the request, stored durably."""
-        body: Json = {}
-        if subjects:
-            body["subjects"] = [{"value": value, "type": subject_type} for value in subjects]
-        if record_ids:
-            body["record_ids"] = list(record_ids)
-        if labels:
-            body["labels"] = list(labels)
-        if everything:
-            body["everything"] = True
-        if cohorts:
-            body["cohorts"] = list(cohorts)
-        if regulation is not None:
-            body["regulation"] = regulation
+        body = selection(
+            subjects=subjects,
+            subject_type=subject_type,
+            record_ids=record_ids,
+            labels=labels,
+            everything=everything,
+            cohorts=cohorts,
+            regulation=regulation,
+        )
         return self.json("POST", "/v1/forget-requests", json=body)
 
     def request(self, request: str) -> Json:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from ledger.dsse import IN_TOTO, verify_envelope
 from ledger.errors import SignatureInvalid
 from service.client import Json
-from service.commands import show
+from service.commands import outlook, show
 from service.commands.common import (
     NOT_AS_HOPED,
     AsJson,
@@ -44,6 +44,9 @@ def forget(
     regulation: Annotated[str | None, typer.Option(help="gdpr or ccpa; decides the deadline.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return only when it is done.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --everything.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would do; nothing is forgotten or noted.")
+    ] = False,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = None,
@@ -53,18 +56,22 @@ def forget(
 
     Example: lacuna forget --subject person-017 --wait
     """
-    if everything and not yes:
+    if everything and not yes and not dry_run:
         _ask_first()
     with connect(url, key, data_dir) as client:
-        request = client.forget(
-            subjects=subject or (),
-            subject_type=subject_type,
-            record_ids=record or (),
-            labels=label or (),
-            everything=everything,
-            cohorts=cohort_ids(client, cohort or ()),
-            regulation=regulation,
-        )
+        said: Json = {
+            "subjects": subject or (),
+            "subject_type": subject_type,
+            "record_ids": record or (),
+            "labels": label or (),
+            "everything": everything,
+            "cohorts": cohort_ids(client, cohort or ()),
+            "regulation": regulation,
+        }
+        if dry_run:
+            _show_outlook(client.dry_runs.answer(client.dry_runs.start(**said)), as_json)
+            return
+        request = client.forget(**said)
         if wait:
             request = client.wait_for_request(request["id"])
     if as_json:
@@ -143,6 +150,13 @@ def _verified(envelope: bytes, signing_keys: Sequence[Json]) -> tuple[Json | Non
         statement: Any = json.loads(payload)
         return statement, str(signing_key["key_id"])
     return None, None
+
+
+def _show_outlook(found: Json, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        outlook.outlook(out, found)
 
 
 def _ask_first() -> None:

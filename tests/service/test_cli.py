@@ -188,6 +188,20 @@ def test_forgetting_from_a_terminal(asked: Lacuna, tmp_path: Path) -> None:
 
 
 @pytest.mark.acceptance
+def test_a_dry_run_from_a_terminal(asked: Lacuna) -> None:
+    before = asked("status", "--json").out
+    said = asked("forget", "--subject", "bob", "--dry-run")
+    assert said.status == 0
+    assert "Nothing was changed" in said.out
+    assert "erased" in said.out
+    found = json.loads(asked("forget", "--record", "r3", "--dry-run", "--json").out)
+    assert (found["outcome"], found["records"], found["models"]) == ("erased", 1, [])
+    assert json.loads(asked("forget", "--everything", "--dry-run", "--json").out)["records"] >= 1
+    assert asked("status", "--json").out == before
+    assert asked("forget", "--label", "7", "--dry-run").status == 3
+
+
+@pytest.mark.acceptance
 def test_refusals_are_one_sentence(asked: Lacuna) -> None:
     nothing = asked("forget", "--label", "7")
     assert nothing.status == 3
