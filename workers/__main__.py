@@ -24,9 +24,11 @@ import torch
 from ledger.ledger import open_ledger
 from ledger.migrate import require_current
 from unlearning.architectures import read_allow_list
+from unlearning.errors import DeviceRefused
 from workers.deps import Deps
 from workers.logs import configure_logs
 from workers.loop import Loop
+from workers.self_test import check_device
 from workers.settings import WorkerSettings
 
 
@@ -61,6 +63,11 @@ def main(deps: Deps | None = None, settings: WorkerSettings | None = None) -> No
     arguments = parser.parse_args()
     settings = settings or WorkerSettings()
     configure_logs(settings.log_level)
+    try:
+        check_device("cpu", torch.Generator().manual_seed(secrets.randbits(63)))
+    except DeviceRefused as problem:
+        structlog.get_logger(__name__).error("this worker cannot work", why=str(problem))
+        sys.exit(1)
     loop = Loop(deps or build_deps(settings), poll_s=settings.poll_ms / 1000)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())

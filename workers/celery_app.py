@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
+import structlog
 from celery import Celery, signals
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ledger.broker import connection_settings
+from ledger.errors import LedgerError, StoreFailed
+from unlearning.errors import DeviceRefused
+from workers.errors import DeviceMissing
 from workers.hands import Hands
 from workers.logs import configure_logs
 from workers.settings import WorkerSettings
 from workers.tasks import add_tasks
+
+log = structlog.get_logger(__name__)
 
 START_S = 120.0
 """How long a child may take to import torch and open the ledger."""
@@ -25,7 +35,14 @@ def create_app(settings: WorkerSettings, hands: Hands) -> Celery:
 
     def open_hands(**_: Any) -> None:
         configure_logs(settings.log_level)
-        hands.open()
+        try:
+            hands.open()
+        except (DBAPIError, PoolTimeout, StoreFailed) as problem:
+            log.warning("the database is away; trying again at the first job", why=type(problem).__name__)
+        except (DeviceRefused, DeviceMissing, LedgerError) as problem:
+            log.error("this worker cannot work", why=str(problem))
+            os.kill(os.getppid(), signal.SIGQUIT)  # else the parent would start child after child
+            raise SystemExit(1) from problem  # Celery goes on after other exceptions
 
     def keep_our_logs(**_: Any) -> None:
         """Keep Celery from setting up its own."""

@@ -13,7 +13,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
 import secrets
-import subprocess
 import sys
 
 import structlog
@@ -33,12 +32,7 @@ def main(hands: Hands | None = None, settings: WorkerSettings | None = None) -> 
     queues = parser.parse_args().queue or [CPU]
     settings = settings or WorkerSettings()
     configure_logs(settings.log_level)
-    device = "cuda" if GPU in queues else "cpu"
-    # In a process of its own: this one must never compute, since it forks.
-    tested = subprocess.run([sys.executable, "-m", "workers.self_test", "--device", device])
-    if tested.returncode != 0:
-        return tested.returncode
-    app = create_app(settings, hands or Hands(settings))
+    app = create_app(settings, hands or Hands(settings, device="cuda" if GPU in queues else "cpu"))
     if settings.alive_file is not None:
         app.steps["consumer"].add(Liveness.touching(settings.alive_file))
     structlog.get_logger(__name__).info("worker started", pid=os.getpid(), queues=queues)

@@ -1,6 +1,7 @@
 """What can go wrong while a job runs.
 
 WorkError
+├── DeviceMissing     torch finds no GPU
 ├── CheckFailed       a new version did not pass a check: it is not published
 ├── NothingToLearn    a cohort that is needed has no records
 ├── NoRidge           no candidate for mu gives a solve that can be proved
@@ -16,6 +17,16 @@ from __future__ import annotations
 
 class WorkError(Exception):
     """Base of what jobs raise on purpose."""
+
+
+class DeviceMissing(WorkError):
+    """The device that a worker should compute on is not there."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"torch finds no device {device!r}. Install its driver and a build of torch for it, or start the worker "
+            "for the queue cpu."
+        )
 
 
 class CheckFailed(WorkError):

@@ -6,6 +6,7 @@ This module imports no torch: a process that forks after torch has computed leav
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -35,22 +36,34 @@ def _build(settings: WorkerSettings) -> Deps:
 class Hands:
     """Does jobs by their numbers. `build` makes the dependencies, after the fork."""
 
-    def __init__(self, settings: WorkerSettings, build: Callable[[WorkerSettings], Deps] = _build) -> None:
-        """Open nothing yet."""
+    def __init__(
+        self, settings: WorkerSettings, build: Callable[[WorkerSettings], Deps] = _build, *, device: str = "cpu"
+    ) -> None:
+        """Open nothing yet. `device` is tested when it is opened: cpu or cuda."""
         self._settings = settings
+        self._device = device
         self._build = build
         self._deps: Deps | None = None
         self._dispatcher: Dispatcher | None = None
 
     def open(self) -> None:
-        """Open the ledger and start telling other workers about jobs. Raises LedgerError, DBAPIError."""
+        """Test the device, open the ledger, and start telling other workers about jobs.
+
+        Raises DeviceMissing, DeviceRefused, LedgerError, DBAPIError.
+        """
+        import torch
+
+        from workers.self_test import check_device
+
+        torch.set_num_threads(self._settings.threads)
+        check_device(self._device, torch.Generator().manual_seed(secrets.randbits(63)))
         url = self._settings.resolved_redis_url()
         assert url is not None, "Celery runs only where there is a Redis"
         self._deps = self._build(self._settings)
         broker = Broker(url, job_limit_s=self._settings.job_limit_s, gpu_jobs=self._settings.gpu_jobs)
         self._dispatcher = Dispatcher(self._deps.ledger.database, broker, monotonic=time.monotonic)
         self._dispatcher.start()
-        log.info("worker opened", pid=os.getpid(), worker=self._deps.worker)
+        log.info("worker opened", pid=os.getpid(), worker=self._deps.worker, device=self._device)
 
     def run(self, job_id: int) -> None:
         """Claim the job and run it to its end. Nothing happens if it is done, held by another, or not ready."""
