@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +17,7 @@ from support.postgres import start_postgres, temporary_database
 from support.valkey import start_valkey
 
 if TYPE_CHECKING:
+    from support.s3 import S3Server
     from support.world import NewWorld, World
 
 DATABASE_SERVER = os.environ.get("LACUNA_TEST_DATABASE_URL")
@@ -34,14 +35,6 @@ def stay_on_this_machine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         forbid_other_machines(patch, allowed_hosts={host for host in named if host})
         yield
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    """Give torch its two threads back: an application in this process may have taken another number."""
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(2)
 
 
 @pytest.fixture
@@ -102,6 +95,33 @@ def redis_url() -> Iterator[str]:
         yield url
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A server that speaks S3, for this session. Tests share it: use `new_bucket`."""
+    from support.s3 import start_s3  # boto3 takes a while to import
+
+    server = start_s3()
+    try:
+        yield server
+    finally:
+        server.process.stop()
+
+
+@pytest.fixture
+def new_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """A function that makes an empty bucket and returns its name; this process's clients find the server."""
+    s3_server.visit(monkeypatch)
+
+    def make() -> str:
+        name = f"lacuna-test-{secrets.token_hex(8)}"
+        client = s3_server.client()
+        client.create_bucket(Bucket=name)
+        client.close()
+        return name
+
+    return make
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ledger.objects.local import LocalObjectStore
 from ledger.objects.store import ObjectStore
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # as S3 itself names buckets
-_PREFIX = re.compile(r"(?:[A-Za-z0-9._=-]+/)*")
+_PREFIX = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*")
 
 
 def open_store(url: str | None, default: Path) -> ObjectStore:

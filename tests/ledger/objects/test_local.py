@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import InvalidIdentifier, ObjectMissing, StoreFailed, StoreFull, StoreReadOnly
-from ledger.objects import LocalObjectStore, new_name
+from ledger.errors import ObjectMissing, StoreFailed, StoreFull, StoreReadOnly
+from ledger.objects import LocalObjectStore
 
 NAME = "0123456789abcdef" * 2
 OTHER = "fedcba9876543210" * 2
@@ -59,12 +59,6 @@ def test_what_was_written_is_read_back(store: LocalObjectStore) -> None:
         store.read_range(NAME, -1, 10)
 
 
-def test_an_empty_object_is_an_object(store: LocalObjectStore) -> None:
-    assert store.write(NAME, []).size == 0
-    assert store.exists(NAME)
-    assert store.read(NAME) == b""
-
-
 def test_writing_again_replaces_in_one_step(store: LocalObjectStore) -> None:
     store.write(NAME, [b"first"])
     with ThreadPoolExecutor(4) as pool:
@@ -86,34 +80,6 @@ def test_deleting_is_idempotent(store: LocalObjectStore, tmp_path: Path) -> None
             missing(NAME)
     assert [path.name for path in _files(tmp_path)] == [OTHER]
     LocalObjectStore(tmp_path / "never made").delete(NAME)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "abc",
-        "../" * 8 + "etc/passwd",
-        "/etc/passwd",
-        NAME.upper(),
-        NAME + "\n",
-        "g" * 32,
-        "0" * 65,
-        NAME[:-1] + "/",
-        NAME[:-1] + "\0",
-        NAME[:-1] + "٣",  # a digit, but not one of ours
-    ],
-)
-def test_names_that_are_not_random_hex_are_refused(store: LocalObjectStore, tmp_path: Path, name: str) -> None:
-    for use in (store.read, store.delete, store.exists, store.size, lambda n: store.write(n, [b"x"])):
-        with pytest.raises(InvalidIdentifier):
-            use(name)
-    assert _files(tmp_path) == []
-
-
-def test_fresh_names_are_valid(store: LocalObjectStore) -> None:
-    assert len({new_name(random.Random(seed).randbytes) for seed in range(100)}) == 100
-    assert not store.exists(new_name(os.urandom))
 
 
 def test_only_the_owner_may_open_files_and_folders(store: LocalObjectStore, tmp_path: Path) -> None:
@@ -171,16 +137,6 @@ def test_the_order_of_writing_survives_a_power_cut(
     store.delete(OTHER)
     store.delete(OTHER)  # an earlier process may have died between the two steps
     assert steps == ["unlink", "fsync folder", "unlink", "fsync folder"]
-
-
-def test_a_failing_source_leaves_nothing(store: LocalObjectStore, tmp_path: Path) -> None:
-    def source() -> Iterator[bytes]:
-        yield b"half"
-        raise RuntimeError("the client hung up")
-
-    with pytest.raises(RuntimeError):
-        store.write(NAME, source())
-    assert _files(tmp_path) == []
 
 
 KILLED = """
