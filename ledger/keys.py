@@ -98,6 +98,10 @@ class KeyRing:
         )
         return pem.decode("ascii")
 
+    def public_key_raw(self) -> bytes:
+        """The public half of the signing key, its 32 bytes."""
+        return self._signing.public_key().public_bytes_raw()
+
     def key_id(self) -> str:
         """The first 16 hex digits of the SHA-256 of the public key in DER.
 

@@ -19,7 +19,7 @@ from ledger.tables.data import (
     UploadPart,
 )
 from ledger.tables.dry_runs import DryRun
-from ledger.tables.evidence import Event, Leaf
+from ledger.tables.evidence import Event, Leaf, LogCheckpoint, LogNode, LogState
 from ledger.tables.generations import Destruction, Generation
 from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
 from ledger.tables.requests import (
@@ -54,6 +54,9 @@ __all__ = [
     "Job",
     "Leaf",
     "Lease",
+    "LogCheckpoint",
+    "LogNode",
+    "LogState",
     "Model",
     "ModelCohort",
     "ModelVersion",

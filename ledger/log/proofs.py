@@ -1,0 +1,52 @@
+"""What the log says to those who ask: its newest checkpoint, and proofs against it."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from evidence.tlog_proof import TlogProof
+from ledger.database import Transaction
+from ledger.errors import NotFound
+from ledger.log.tree import StoredTree
+from ledger.tables import Event, Leaf, LogCheckpoint
+
+
+def newest_checkpoint(tx: Transaction) -> LogCheckpoint:
+    """Return the checkpoint of the largest size. Raises NotFound: nothing has been sequenced yet."""
+    query = select(LogCheckpoint).order_by(LogCheckpoint.size.desc()).limit(1)
+    found = tx.session.execute(query).scalar_one_or_none()
+    if found is None:
+        raise NotFound("checkpoint", "newest")
+    return found
+
+
+def checkpoints(tx: Transaction, *, limit: int = 100) -> list[LogCheckpoint]:
+    """Return the newest checkpoints, largest first."""
+    return list(tx.session.execute(select(LogCheckpoint).order_by(LogCheckpoint.size.desc()).limit(limit)).scalars())
+
+
+def consistency(tx: Transaction, old: int, new: int) -> list[bytes]:
+    """Return the path from the log of `old` entries to that of `new`. Raises NotFound: the log never had so many."""
+    size = newest_checkpoint(tx).size
+    if not 0 < old <= new <= size:
+        raise NotFound("log of size", f"{old} to {new}, of {size}")
+    return StoredTree(tx).consistency(old, new)
+
+
+def of_event(tx: Transaction, tenant_id: str, kind: str, subject: str) -> TlogProof:
+    """Return the proof that the newest event of this kind about `subject` stands in the log.
+
+    Raises NotFound: there is none, or it has no place yet; it gets one within moments.
+    """
+    query = (
+        select(Leaf.position)
+        .join(Event, Event.id == Leaf.event_id)
+        .where(Event.tenant_id == tenant_id, Event.kind == kind, Event.subject == subject)
+        .order_by(Event.id.desc())
+        .limit(1)
+    )
+    position = tx.session.execute(query).scalar_one_or_none()
+    if position is None:
+        raise NotFound(f"place in the log of {kind}", subject)
+    checkpoint = newest_checkpoint(tx)
+    return TlogProof(position, StoredTree(tx).inclusion(position, checkpoint.size), checkpoint.note)
