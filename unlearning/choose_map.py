@@ -16,10 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unlearning.architectures import Activations
 from unlearning.core_training import silent
 from unlearning.errors import OutOfRange
-from unlearning.feature_maps import core_activations, fit_map_on
+from unlearning.feature_maps import ActivationMap, CoreRecords, core_records, fit_map_on
 from unlearning.feature_maps.nystrom import LARGEST_DEFAULT_WIDTH
 from unlearning.gcv import NEARLY_EQUAL as NEARLY_EQUAL_SCORES
 from unlearning.gcv import SMALLEST_MISFIT, check_grid
@@ -84,12 +83,12 @@ def choose_map(
     for turn, (own, users) in enumerate(((one, other[:MOST_USERS]), (other, one[:MOST_USERS]))):
         model = fit(x_core[own], y_core[own])
         on_progress(0.5 * turn + 0.25)
-        seen = core_activations(model.network, model.input_spec.prepare(x_core[own]))
-        unseen = core_activations(model.network, model.input_spec.prepare(x_core[users]))
+        seen = core_records(model.network, model.input_spec.prepare(x_core[own]))
+        unseen = core_records(model.network, model.input_spec.prepare(x_core[users]))
         wanted = alpha * torch.eye(model.classes, dtype=torch.float64)[torch.from_numpy(y_core[users].astype(np.int64))]
         for candidate in errors:
             phi = features(candidate, seen, unseen, records, torch.Generator().manual_seed(seed))
-            errors[candidate] += 0.5 * held_out_error(phi, wanted - unseen.logits.double(), grid)
+            errors[candidate] += 0.5 * held_out_error(phi, wanted - unseen.activations.logits.double(), grid)
             widths[candidate] = phi.shape[1] if candidate.width is None else candidate.width
         on_progress(0.5 * turn + 0.5)
     limit = min(errors.values()) * (1.0 + NEARLY_EQUAL)
@@ -121,14 +120,15 @@ def halves(
 
 
 def features(
-    candidate: Candidate, seen: Activations, unseen: Activations, records: int, generator: torch.Generator
+    candidate: Candidate, seen: CoreRecords, unseen: CoreRecords, records: int, generator: torch.Generator
 ) -> Tensor:
     """Return phi (m, d) float64 of the unseen records under a map fitted on the seen ones, landmarks in proportion."""
     width = candidate.width
     if width is not None:
-        width = max(1, (width - 1) * seen.logits.shape[0] // records) + 1
+        width = max(1, (width - 1) * seen.inputs.shape[0] // records) + 1
     fitted = fit_map_on(candidate.feature_map, seen, width=width, bandwidth=candidate.bandwidth, generator=generator)
-    return fitted.phi(unseen).double()
+    assert isinstance(fitted, ActivationMap), "candidates are shared maps"
+    return fitted.phi(unseen.activations).double()
 
 
 def held_out_error(phi: Tensor, targets: Tensor, grid: Sequence[float]) -> float:

@@ -15,11 +15,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def features_and_logits(network: CoreNetwork, feature_map: FeatureMap, inputs: Tensor) -> tuple[Floats, Floats]:
-    """Return phi (n, d) and core logits (n, C) of one forward pass. Safe from several threads."""
-    with torch.inference_mode():
-        activations = network.activations(inputs)
-        phi: Floats = feature_map.phi(activations).numpy()
-        logits: Floats = activations.logits.numpy()
+    """Return phi, (n, d) or (n, C, d), and core logits (n, C). Safe from several threads."""
+    features, outputs = feature_map.evaluate(network, inputs)
+    phi: Floats = features.numpy()
+    logits: Floats = outputs.numpy()
     return phi, logits
 
 

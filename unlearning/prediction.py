@@ -1,4 +1,7 @@
-"""Predictions: f(x) = f_c(x) + W^T phi(x), on the same quantized features that training saw."""
+"""Predictions on the same quantized features that training saw.
+
+f(x) = f_c(x) + W^T phi(x), or f_c(x) + Phi(x) w where every output has features of its own.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +23,25 @@ def predict_logits(
     those of ingestion by one unit of the grid.
     Raises ShapeMismatch, NonFinite: as `InputSpec.prepare`, or weights of another shape.
     """
-    if weights.shape != (model.width, model.classes):
-        raise ShapeMismatch("weights", weights.shape, (model.width, model.classes))
+    if weights.shape != model.weight_shape:
+        raise ShapeMismatch("weights", weights.shape, model.weight_shape)
     inputs = model.input_spec.prepare(x)
     logits = np.empty((x.shape[0], model.classes))
     for start in range(0, x.shape[0], LARGEST_PASS):
         phi, core = features_and_logits(model.network, model.feature_map, inputs[start : start + LARGEST_PASS])
         features = model.plan.phi_values(model.plan.quantize_phi(phi))
         outputs = model.plan.core_values(model.plan.quantize_core_output(core))
-        logits[start : start + LARGEST_PASS] = outputs + features @ weights
+        logits[start : start + LARGEST_PASS] = outputs + user_outputs(features, weights)
     return logits
+
+
+def user_outputs(features: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return what user weights add to the core logits, (n, C), in real units.
+
+    Features (n, d) take weights (d, C); features per output (n, C, d) take weights (d, 1).
+    """
+    added: npt.NDArray[np.float64] = features @ weights
+    return added[..., 0] if features.ndim == 3 else added
 
 
 def probabilities(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Everything public of a model: core network, input spec, feature map, quantization. Made from core data only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,8 @@ from unlearning.imported_core import ImportedCore, imported_network
 from unlearning.input_spec import InputOptions, InputSpec, fit_input_spec
 from unlearning.model_artifact import ModelParts, content_digest, decode, encode
 from unlearning.quantization import DEFAULT_CAPACITY, QuantizationPlan, plan_quantization
-from unlearning.rows import QuantizedRows
+from unlearning.rows import QuantizedRows, row_bytes, unpack
+from unlearning.statistics import Statistics
 
 DEFAULT_ALPHA = 5.0
 """Target of the true class (dissertation, ch. 6)."""
@@ -53,6 +54,28 @@ class PublicModel:
         """C."""
         return self.plan.classes
 
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        """Return (d, q), the shape of user weights: q is C, or 1 where every output has features of its own."""
+        return self.width, self.plan.columns
+
+    def no_rows(self) -> QuantizedRows:
+        """Return the integers of no records."""
+        return QuantizedRows.empty(self.width, self.classes, per_output=self.plan.per_output)
+
+    def no_statistics(self) -> Statistics:
+        """Return the statistics of no records."""
+        return Statistics.zero(*self.weight_shape)
+
+    @property
+    def row_bytes(self) -> int:
+        """Return the length of one packed record."""
+        return row_bytes(self.width, self.classes, per_output=self.plan.per_output)
+
+    def unpack(self, packed: Sequence[bytes]) -> QuantizedRows:
+        """Read `rows.pack` of this model's records back. Raises CorruptArtifact."""
+        return unpack(packed, self.width, self.classes, per_output=self.plan.per_output)
+
     def extract(self, x: npt.NDArray[np.generic], labels: npt.NDArray[np.integer]) -> QuantizedRows:
         """Return the integers of raw records x (n, *shape) with labels (n,) in 0 to C - 1.
 
@@ -65,7 +88,7 @@ class PublicModel:
             raise OutOfRange("label", (int(labels.min()), int(labels.max())), f"0 to {self.classes - 1}")
         inputs = self.input_spec.prepare(x)
         if not inputs.shape[0]:
-            return QuantizedRows.empty(self.width, self.classes)
+            return self.no_rows()
         phi, logits = extract_padded(self.network, self.feature_map, inputs, self.extraction_batch)
         return QuantizedRows(
             self.plan.quantize_phi(phi), self.plan.quantize_core_output(logits), labels.astype(np.int32)
@@ -139,8 +162,11 @@ def assemble(
     careful = PublicModel(network, architecture, spec, feature_map, plan, leaky=leaky)
     trial = torch.zeros(1, *spec.input_shape)
     phi, logits = extract_padded(network, feature_map, trial, 1)
-    if phi.shape != (1, feature_map.width) or logits.shape != (1, plan.classes) or plan.classes != spec.classes:
-        raise ShapeMismatch("features, logits, classes", (phi.shape, logits.shape, spec.classes), plan.classes)
+    wanted = (1, plan.classes, feature_map.width) if plan.per_output else (1, feature_map.width)
+    if phi.shape != wanted or logits.shape != (1, plan.classes) or plan.classes != spec.classes:
+        raise ShapeMismatch(
+            "features, logits, classes", (phi.shape, logits.shape, spec.classes), (wanted, plan.classes)
+        )
     if not row_invariant(careful, torch.Generator().manual_seed(SELF_CHECK_SEED)):
         return careful
     return replace(careful, extraction_batch=PADDED_BATCH)
@@ -172,8 +198,8 @@ def fit_public_model(
 ) -> PublicModel:
     """Fix every public constant from core records x_core (n, *shape), labels y_core (n,).
 
-    The core network is trained on them, or `imported`. `width` is for nystrom; the other maps take theirs from the
-    network. `bandwidth`, for nystrom too, is a share of the median distance, 1 by default.
+    The core network is trained on them, or `imported`. `width` is for nystrom and tangent maps; the others take
+    theirs from the network. `bandwidth`, for nystrom, is a share of the median distance, 1 by default.
     `on_progress` gets the fraction done.
     Raises OutOfRange, ShapeMismatch, NonFinite, UnknownArchitecture, ArchitectureRefused, UnknownFeatureMap,
     CoreRefused.

@@ -1,19 +1,35 @@
-"""Public feature maps: head, pooled, nystrom."""
+"""Public feature maps. A new one is a file that describes itself as a `MapKind`, and a line in KINDS."""
 
 import torch
 from torch import Tensor
 
 from unlearning.architectures import Activations, CoreNetwork
 from unlearning.errors import CorruptArtifact, OutOfRange, ShapeMismatch, UnknownFeatureMap
-from unlearning.feature_maps.base import FeatureMap
-from unlearning.feature_maps.head import fit_head, restore_head
-from unlearning.feature_maps.nystrom import BANDWIDTH_SHARE, fit_nystrom, restore_nystrom
-from unlearning.feature_maps.pooled import fit_pooled, restore_pooled
+from unlearning.feature_maps import head, nystrom, pooled, tangent
+from unlearning.feature_maps.base import ActivationMap, CoreRecords, FeatureMap, MapKind, MapOptions
 
-FEATURE_MAPS = ("head", "pooled", "nystrom")
+KINDS: tuple[MapKind, ...] = (
+    head.KIND,
+    pooled.KIND,
+    nystrom.KIND,
+    tangent.KRONECKER,
+    tangent.RANDOM,
+)
+FEATURE_MAPS = tuple(kind.name for kind in KINDS)
 CORE_BATCH = 256
 
-__all__ = ["FEATURE_MAPS", "FeatureMap", "core_activations", "fit_feature_map", "fit_map_on", "restore_feature_map"]
+__all__ = [
+    "FEATURE_MAPS",
+    "ActivationMap",
+    "CoreRecords",
+    "FeatureMap",
+    "core_activations",
+    "core_records",
+    "fit_feature_map",
+    "fit_map_on",
+    "map_options",
+    "restore_feature_map",
+]
 
 
 def core_activations(network: CoreNetwork, core_inputs: Tensor) -> Activations:
@@ -28,6 +44,11 @@ def core_activations(network: CoreNetwork, core_inputs: Tensor) -> Activations:
     )
 
 
+def core_records(network: CoreNetwork, core_inputs: Tensor) -> CoreRecords:
+    """Return what maps are fitted on, with the activations of one pass."""
+    return CoreRecords(network, core_inputs, core_activations(network, core_inputs))
+
+
 def fit_feature_map(
     name: str,
     network: CoreNetwork,
@@ -37,28 +58,22 @@ def fit_feature_map(
     bandwidth: float | None = None,
     generator: torch.Generator,
 ) -> FeatureMap:
-    """Fit a map on prepared core inputs (n, *input_shape). Only nystrom has a choice of width and bandwidth, and draws.
+    """Fit a map on prepared core inputs (n, *input_shape); `map_options` says which of the options it leaves to choice.
 
     Raises UnknownFeatureMap; OutOfRange: a width or bandwidth the map cannot have.
     """
-    if name not in FEATURE_MAPS:
-        raise UnknownFeatureMap(name, FEATURE_MAPS)
-    return fit_map_on(
-        name, core_activations(network, core_inputs), width=width, bandwidth=bandwidth, generator=generator
-    )
+    find(name)
+    return fit_map_on(name, core_records(network, core_inputs), width=width, bandwidth=bandwidth, generator=generator)
 
 
 def fit_map_on(
-    name: str, core: Activations, *, width: int | None, bandwidth: float | None, generator: torch.Generator
+    name: str, core: CoreRecords, *, width: int | None, bandwidth: float | None, generator: torch.Generator
 ) -> FeatureMap:
-    """Fit a map on core activations. Raises as `fit_feature_map`."""
-    if name not in FEATURE_MAPS:
-        raise UnknownFeatureMap(name, FEATURE_MAPS)
-    if name == "nystrom":
-        return fit_nystrom(core, width, generator, BANDWIDTH_SHARE if bandwidth is None else bandwidth)
-    if bandwidth is not None:
+    """Fit a map where the activations are known already. Raises as `fit_feature_map`."""
+    kind = find(name)
+    if bandwidth is not None and "bandwidth" not in kind.options:
         raise OutOfRange(f"bandwidth of {name}", bandwidth, "none given")
-    return fit_head(core, width) if name == "head" else fit_pooled(core, width)
+    return kind.fit(core, MapOptions(width, bandwidth), generator)
 
 
 def restore_feature_map(name: str, tensors: dict[str, Tensor]) -> FeatureMap:
@@ -66,13 +81,21 @@ def restore_feature_map(name: str, tensors: dict[str, Tensor]) -> FeatureMap:
 
     Raises UnknownFeatureMap; CorruptArtifact: constants are missing or do not fit together.
     """
-    if name not in FEATURE_MAPS:
-        raise UnknownFeatureMap(name, FEATURE_MAPS)
+    kind = find(name)
     try:
-        if name == "head":
-            return restore_head(tensors)
-        if name == "pooled":
-            return restore_pooled(tensors)
-        return restore_nystrom(tensors)
-    except (KeyError, ShapeMismatch, ValueError) as problem:
+        return kind.restore(tensors)
+    except (LookupError, ShapeMismatch, OutOfRange, ValueError) as problem:
         raise CorruptArtifact("feature map", str(problem)) from problem
+
+
+def map_options(name: str) -> frozenset[str]:
+    """Return which of `width` and `bandwidth` may be chosen for a map. Raises UnknownFeatureMap."""
+    return find(name).options
+
+
+def find(name: str) -> MapKind:
+    """Return a registered map. Raises UnknownFeatureMap."""
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    raise UnknownFeatureMap(name, FEATURE_MAPS)

@@ -1,12 +1,13 @@
 """What every feature map offers, and the public standardisation they share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from unlearning.architectures import Activations
+from unlearning.architectures import Activations, CoreNetwork
 from unlearning.errors import OutOfRange, ShapeMismatch
 
 SMALLEST_DEVIATION = 1e-6
@@ -14,10 +15,11 @@ SMALLEST_DEVIATION = 1e-6
 
 
 class FeatureMap(Protocol):
-    """A public function of a record's activations: core data fixes it, users' data never do.
+    """A public function of a record: core data fixes it, users' data never do.
 
-    Every map has a last column of ones (the bias), and its other columns have mean square one over the core records.
-    So the mean eigenvalue of A/n is about one, whatever the map and its width, and mu is measured against that.
+    A shared map gives all outputs the same features phi (d,), a map per output gives each its own, Phi (C, d). Over the
+    core records the mean square of a column (per output: summed over the outputs) is one in the mean over columns. So
+    the mean eigenvalue of A/n is about one, whatever the map and its width, and mu is measured against that.
     """
 
     @property
@@ -27,16 +29,76 @@ class FeatureMap(Protocol):
 
     @property
     def width(self) -> int:
-        """Return d, the bias column included."""
+        """Return d, a bias column included."""
         ...
 
-    def phi(self, activations: Activations) -> Tensor:
-        """Return the features (n, d), float32. Raises ShapeMismatch: activations of another network."""
+    @property
+    def per_output(self) -> bool:
+        """Whether every output has features of its own."""
+        ...
+
+    def evaluate(self, network: CoreNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features, (n, d) or (n, C, d), and the core logits (n, C) of prepared inputs, float32.
+
+        Safe from several threads. Raises ShapeMismatch: another network than the one it was fitted to.
+        """
         ...
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return every constant, all from core data; `feature_maps.restore_feature_map` reads them back."""
         ...
+
+
+class ActivationMap:
+    """A shared map that reads the activations of one forward pass. Its last column is ones, the bias."""
+
+    __slots__ = ()
+
+    @property
+    def per_output(self) -> bool:
+        """Whether every output has features of its own: no."""
+        return False
+
+    def phi(self, activations: Activations) -> Tensor:
+        """Return the features (n, d), float32. Raises ShapeMismatch: activations of another network."""
+        raise NotImplementedError
+
+    def evaluate(self, network: CoreNetwork, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features (n, d) and the core logits (n, C) of one forward pass. Raises ShapeMismatch."""
+        with torch.inference_mode():
+            activations = network.activations(inputs)
+            return self.phi(activations), activations.logits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoreRecords:
+    """What a map is fitted on: the network, prepared inputs (n, *input_shape), and their activations."""
+
+    network: CoreNetwork
+    inputs: Tensor
+    activations: Activations
+
+
+@dataclass(frozen=True, slots=True)
+class MapOptions:
+    """What may be chosen of a map; None leaves the default."""
+
+    width: int | None = None
+    bandwidth: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapKind:
+    """A registered map: how it is fitted and read back, and which of MapOptions' fields it leaves to choice.
+
+    `fit` raises OutOfRange for options that the map cannot have. `restore` raises KeyError, ValueError, ShapeMismatch
+    or OutOfRange for constants that are missing or do not fit together.
+    """
+
+    name: str
+    options: frozenset[str]
+    fit: Callable[[CoreRecords, MapOptions, torch.Generator], FeatureMap]
+    restore: Callable[[dict[str, Tensor]], FeatureMap]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

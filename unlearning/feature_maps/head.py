@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unlearning.architectures import Activations
-from unlearning.feature_maps.base import Standardiser, check_natural_width, fit_standardiser, with_bias
+from unlearning.feature_maps.base import (
+    ActivationMap,
+    MapKind,
+    Standardiser,
+    check_natural_width,
+    fit_standardiser,
+    with_bias,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeadMap:
+class HeadMap(ActivationMap):
     """phi = [standardised penultimate activations, 1]."""
 
     standardiser: Standardiser
@@ -46,3 +53,11 @@ def fit_head(core: Activations, width: int | None) -> HeadMap:
 def restore_head(tensors: dict[str, Tensor]) -> HeadMap:
     """Read `to_tensors` back. Raises KeyError, ShapeMismatch: other tensors."""
     return HeadMap(Standardiser(tensors["center"], tensors["scale"]))
+
+
+KIND = MapKind(
+    name="head",
+    options=frozenset(),
+    fit=lambda core, options, _generator: fit_head(core.activations, options.width),
+    restore=restore_head,
+)

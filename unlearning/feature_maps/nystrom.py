@@ -12,7 +12,15 @@ from torch import Tensor
 
 from unlearning.architectures import Activations
 from unlearning.errors import OutOfRange, ShapeMismatch
-from unlearning.feature_maps.base import Standardiser, fit_standardiser, with_bias
+from unlearning.feature_maps.base import (
+    ActivationMap,
+    CoreRecords,
+    MapKind,
+    MapOptions,
+    Standardiser,
+    fit_standardiser,
+    with_bias,
+)
 
 LARGEST_DEFAULT_WIDTH = 1025
 EIGENVALUE_FLOOR = 1e-4
@@ -24,7 +32,7 @@ MEDIAN_RECORDS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NystromMap:
+class NystromMap(ActivationMap):
     """phi = [k_L(z) whitening, 1] with z the weighted standardised pooled activations; all constants public.
 
     landmarks (m, w) already divided by sqrt(2) * bandwidth, like z; whitening (m, m).
@@ -121,3 +129,12 @@ def fit_nystrom(
 def restore_nystrom(tensors: dict[str, Tensor]) -> NystromMap:
     """Read `to_tensors` back. Raises KeyError, ShapeMismatch: other tensors."""
     return NystromMap(Standardiser(tensors["center"], tensors["scale"]), tensors["landmarks"], tensors["whitening"])
+
+
+def fit_with_options(core: CoreRecords, options: MapOptions, generator: torch.Generator) -> NystromMap:
+    """Fit with the options' width and share of the median distance. Raises OutOfRange."""
+    share = BANDWIDTH_SHARE if options.bandwidth is None else options.bandwidth
+    return fit_nystrom(core.activations, options.width, generator, share)
+
+
+KIND = MapKind(name="nystrom", options=frozenset({"width", "bandwidth"}), fit=fit_with_options, restore=restore_nystrom)

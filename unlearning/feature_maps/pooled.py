@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 
 from unlearning.architectures import Activations
-from unlearning.feature_maps.base import Standardiser, check_natural_width, fit_standardiser, with_bias
+from unlearning.feature_maps.base import (
+    ActivationMap,
+    MapKind,
+    Standardiser,
+    check_natural_width,
+    fit_standardiser,
+    with_bias,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PooledMap:
+class PooledMap(ActivationMap):
     """phi = [standardised pooled activations of all layers, 1]."""
 
     standardiser: Standardiser
@@ -47,3 +54,11 @@ def fit_pooled(core: Activations, width: int | None) -> PooledMap:
 def restore_pooled(tensors: dict[str, Tensor]) -> PooledMap:
     """Read `to_tensors` back. Raises KeyError, ShapeMismatch: other tensors."""
     return PooledMap(Standardiser(tensors["center"], tensors["scale"]))
+
+
+KIND = MapKind(
+    name="pooled",
+    options=frozenset(),
+    fit=lambda core, options, _generator: fit_pooled(core.activations, options.width),
+    restore=restore_pooled,
+)
