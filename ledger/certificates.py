@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from ledger import dsse
+from ledger import certified_bounds, dsse
 from ledger.database import Transaction
 from ledger.errors import NotFound
 from ledger.events import canonical_bytes
@@ -98,17 +98,15 @@ def statement(
                     "since": rfc3339(unserved_at),
                 },
             },
-            "bounds": {
-                "output_bound": {"value": 0, "unit": "nat"},
-                "state_bound": {"value": 0, "unit": "nat"},
-                "definition": "information about the forgotten records, given the retained ones, in the weights "
-                "(output) and in weights and statistics together (state) of the versions named as subjects",
-                "basis": "both are equal, byte for byte, to those of a service that never saw the records",
-            },
+            "bounds": certified_bounds.bounds(covered),
             "models": [_model_facts(tx, model, version) for model, version in covered],
             "adversary": ADVERSARY,
-            "assumptions": [CORE_IS_PUBLIC if request.in_core else CORE_IS_APART, *ASSUMPTIONS],
-            "not_covered": NOT_COVERED,
+            "assumptions": [
+                CORE_IS_PUBLIC if request.in_core else CORE_IS_APART,
+                *ASSUMPTIONS,
+                *certified_bounds.assumptions(covered),
+            ],
+            "not_covered": [*NOT_COVERED, *certified_bounds.not_covered(covered)],
             "erased_live_at": rfc3339(erased_at),
             "unrecoverable_from_backups_after": rfc3339(erased_at + backup_days * 86_400_000_000),
         },
@@ -150,11 +148,9 @@ def _model_facts(tx: Transaction, model: Model, version: ModelVersion) -> dict[s
         "architecture": model.architecture,
         "feature_map": model.feature_map,
         "width": model.width,
-        "method": model.solver,
         "alpha": repr(model.alpha),
         "mu": ridge(model),
-        "sigma": None if model.sigma is None else repr(model.sigma),
-        "kappa": None if model.kappa is None else repr(model.kappa),
+        **certified_bounds.facts(model, version),
         "checks": version.checks,
         "solver_fingerprint": version.solver_fingerprint,
     }

@@ -6,15 +6,17 @@ A crash at any point is followed by the same job, which ends the same way once (
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from ledger import artifacts, folding, inventory, jobs, requests, versions
 from ledger.tables import Model, ModelVersion
 from unlearning.fingerprint import solver_fingerprint
+from unlearning.linear.from_rows import features_of
 from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from unlearning.weights import weights_to_bytes
-from workers import checks, models, ridge, rows
+from workers import bounding, checks, models, noising, ridge, rows, solving
 from workers.deps import Deps
 from workers.progress import Progress
 
@@ -44,21 +46,25 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     statistics = _fold(deps, claim, public, before, added, removed)
     deps.point("advance.folded")
     mu = ridge.choose(deps.choose_mu, model, public, statistics)
-    weights = ridge.solve(deps, model, public, statistics, mu).weights
+    solved = solving.solve(deps, model, public, statistics, mu, before=before, upto=upto)
+    weights = noising.published(deps, model, public, statistics, solved.weights)
     deps.point("advance.solved")
-    candidate = _write(deps, claim, model, statistics, weights, mu, upto)
+    candidate = _write(deps, claim, model, statistics, solved.weights, weights, mu, upto)
     deps.point("advance.written")
     checked = checks.check(deps, model, public, before, candidate)
     measured: dict[str, object] = {
-        "records": checked.count,
+        "records": checked.statistics.count,
         "accuracy": _accuracy(deps, model, public, weights),
         "seconds": round((deps.clock_us() - started) / 1e6, 3),
     }
     if model.mu is None:
         measured["mu"] = mu
+    if model.noise is not None:
+        measured |= {"nats": checked.nats, "fell_back": solved.fell_back}
     deps.point("advance.checked")
     with database.begin() as tx:
-        version = versions.publish(tx, claim, _new_version(model, public, before, candidate, measured))
+        bound = bounding.of_next_version(tx, model)
+        version = versions.publish(tx, claim, _new_version(model, public, before, candidate, measured, bound))
         jobs.finish(tx, claim, {"version": version.number})
         deps.point("advance.publishing")
     deps.point("advance.published")
@@ -73,8 +79,8 @@ def _fold(
     removed: list[folding.FeatureRows],
 ) -> Statistics:
     assert claim.model_id is not None
-    nobody = QuantizedRows.empty(public.width, public.classes)
-    statistics = Statistics.zero(public.width, public.classes)
+    nobody = QuantizedRows.empty(public.width, public.classes, per_output=public.plan.per_output)
+    statistics = Statistics.zero(public.width, public.plan.columns)
     if before is not None:
         statistics = models.load_statistics(deps.ledger, before)
     progress = Progress(deps, claim, note="folding records")
@@ -94,11 +100,12 @@ def _write(
     claim: jobs.Claim,
     model: Model,
     statistics: Statistics,
-    weights: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    solved: solving.Weights,
+    weights: solving.Weights,
     mu: float,
     upto: int,
 ) -> checks.Candidate:
-    """Write statistics and weights, each sealed with a salt of its own, and return their names and commitments."""
+    """Write statistics and published weights, each sealed with a salt of its own; return names and commitments."""
     written = {}
     for kind, body, context in (
         ("statistics", statistics.to_bytes(), artifacts.statistics_context(model.id)),
@@ -111,18 +118,16 @@ def _write(
             deps.ledger.database, deps.ledger.objects, claim.tenant_id, kind, claim.owner, [sealed]
         )
         written[kind] = (name, artifacts.commitment(salt, body))
-    return checks.Candidate(*written["statistics"], *written["weights"], mu, upto)
+    return checks.Candidate(*written["statistics"], *written["weights"], mu, upto, solved, weights)
 
 
-def _accuracy(
-    deps: Deps, model: Model, public: PublicModel, weights: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-) -> float | None:
+def _accuracy(deps: Deps, model: Model, public: PublicModel, weights: solving.Weights) -> float | None:
     """Return the share of evaluation records that are classified rightly."""
     evaluation = models.load_evaluation(deps.ledger, model, public)
     if evaluation is None:
         return None
-    features = public.plan.phi_values(evaluation.phi)
-    logits = public.plan.core_values(evaluation.core_output) + features @ weights
+    user_part = features_of(evaluation, public.plan).apply(torch.from_numpy(weights)).numpy()
+    logits = public.plan.core_values(evaluation.core_output) + user_part
     return float(np.mean(logits.argmax(axis=1) == evaluation.labels))
 
 
@@ -131,6 +136,8 @@ def _passed(model: Model, public: PublicModel) -> dict[str, object]:
     passed: dict[str, object] = {"transition": "pass", "residual": "pass"}
     if model.mu is None:
         passed["mu"] = "pass"
+    if model.noise is not None:
+        passed |= {"nats": "pass", "noise": "pass"}
     fixed = model.residual_budget if model.mu is None else ridge.budget(model, public, model.mu)
     passed["residual_budget"] = "derived from mu" if fixed is None else f"{fixed:.6e}"
     return passed
@@ -142,6 +149,7 @@ def _new_version(
     before: ModelVersion | None,
     candidate: checks.Candidate,
     measured: dict[str, object],
+    bound: dict[str, object],
 ) -> versions.NewVersion:
     return versions.NewVersion(
         model_id=model.id,
@@ -153,6 +161,6 @@ def _new_version(
         weights_commitment=candidate.weights_commitment,
         statistics_commitment=candidate.statistics_commitment,
         solver_fingerprint=solver_fingerprint()["digest"],
-        checks=_passed(model, public),
+        checks=_passed(model, public) | ({"bound": bound} if model.noise is not None else {}),
         measured=measured,
     )

@@ -1,13 +1,17 @@
 """What a new version must pass before it is published: the certificate's first two facts.
 
 Everything is read back from the stores and asked of the ledger anew; nothing is taken from the memory of the code that
-made the version. *Removed*: the statistics moved by exactly the records that the ledger says. *Solved*: the weights
-are the minimiser for these statistics, float error included, at the ridge that these statistics choose.
+made the version, but for weights before their noise, which are stored nowhere. *Removed*: the statistics moved by
+exactly the records that the ledger says. *Solved*: the weights are the minimiser for these statistics, float error
+included, at the ridge that these statistics choose; with noise, the weights before it are that near that kappa holds,
+and the stored ones are those with noise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from ledger import artifacts, folding
 from ledger.tables import Model, ModelVersion
@@ -17,15 +21,16 @@ from unlearning.residual import check_residual
 from unlearning.statistics import Statistics
 from unlearning.transition import check_transition
 from unlearning.weights import weights_from_bytes
-from workers import models, ridge, rows
+from workers import models, noising, ridge, rows
 from workers.deps import Deps
 from workers.errors import CheckFailed
+from workers.solving import Weights
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """A version that has been written but not published: object names, commitments, the ridge that it was solved with,
-    and the sequence that it folds up to.
+    and the sequence that it folds up to. In memory only: `solved`, the weights before noise, and `weights`, with it.
     """
 
     statistics_object: str
@@ -34,10 +39,20 @@ class Candidate:
     weights_commitment: str
     mu: float
     upto: int
+    solved: Weights
+    weights: Weights
 
 
-def check(deps: Deps, model: Model, public: PublicModel, before: ModelVersion | None, new: Candidate) -> Statistics:
-    """Check a candidate against the ledger and return its statistics as read back. Raises CheckFailed, LedgerError."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """Statistics as read back, and what the weights tell at most, in nats (None without noise); never published."""
+
+    statistics: Statistics
+    nats: float | None
+
+
+def check(deps: Deps, model: Model, public: PublicModel, before: ModelVersion | None, new: Candidate) -> Checked:
+    """Check a candidate against the ledger. Raises CheckFailed, LedgerError."""
     ledger = deps.ledger
     with ledger.database.read() as tx:
         started_from = None if before is None else model.applied_seq
@@ -47,7 +62,9 @@ def check(deps: Deps, model: Model, public: PublicModel, before: ModelVersion | 
         ledger, new.statistics_object, artifacts.statistics_context(model.id), committed=new.statistics_commitment
     )
     after = Statistics.from_bytes(body)
-    base = Statistics.zero(public.width, public.classes) if before is None else models.load_statistics(ledger, before)
+    base = (
+        Statistics.zero(public.width, public.plan.columns) if before is None else models.load_statistics(ledger, before)
+    )
     report = check_transition(
         base,
         after,
@@ -58,18 +75,25 @@ def check(deps: Deps, model: Model, public: PublicModel, before: ModelVersion | 
     )
     if not report.passed:
         raise CheckFailed("transition", f"the statistics did not move by the ledger's changes: {report.failures}")
-    _check_solved(deps, model, public, after, new)
-    return after
+    return Checked(after, _check_solved(deps, model, public, after, new))
 
 
-def _check_solved(deps: Deps, model: Model, public: PublicModel, after: Statistics, new: Candidate) -> None:
+def _check_solved(deps: Deps, model: Model, public: PublicModel, after: Statistics, new: Candidate) -> float | None:
     if ridge.choose(choose_mu, model, public, after) != new.mu:
         raise CheckFailed("mu", "the ridge is not the one that the retained statistics choose")
     _, body = artifacts.open_artifact(
         deps.ledger, new.weights_object, artifacts.weights_context(model.id), committed=new.weights_commitment
     )
+    stored = weights_from_bytes(body)
+    noisy = model.noise is not None and after.count > 0
+    if noisy and not np.array_equal(stored, new.weights):
+        raise CheckFailed("released", "the stored weights are not the ones that were given noise")
     allowed = ridge.budget(model, public, new.mu)
-    report = check_residual(after, public.plan, weights_from_bytes(body), mu=new.mu, residual_budget=allowed)
+    solved = new.solved if noisy else stored
+    report = check_residual(after, public.plan, solved, mu=new.mu, residual_budget=allowed)
     if not report.passed:
         numbers = f"the gradient is up to {report.residual_bound:.3e}, the budget {report.budget:.3e}"
         raise CheckFailed("residual", "the gradient exceeds its budget" if model.mu is None else numbers)
+    if not noisy:
+        return None
+    return noising.check(model, public, after, report.residual_bound, noising.difference(stored, solved))

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from ledger.ledger import Ledger
 from unlearning.architectures import BUILT_IN, Architectures
 from unlearning.exact_solver import ExactSolution, solve_exact
 from unlearning.gcv import MuChoice, choose_mu
+from unlearning.linear.krylov import solve_krylov
+from unlearning.linear.sgd import solve_sgd
+from unlearning.linear.solution import Solution
+from unlearning.noise.covariance import Covariance
+from unlearning.noise.gaussian import RandomBytes
 from unlearning.quantization import QuantizationPlan
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
@@ -16,11 +23,18 @@ from unlearning.statistics import Statistics
 Fold = Callable[[Statistics, QuantizedRows, QuantizedRows, QuantizationPlan], Statistics]
 Solve = Callable[..., ExactSolution]
 ChooseMu = Callable[..., MuChoice]
+Iterate = Callable[..., Solution]
+Draw = Callable[[Covariance, Tensor, int, RandomBytes], Tensor]
 
 
 def fold(before: Statistics, added: QuantizedRows, removed: QuantizedRows, plan: QuantizationPlan) -> Statistics:
     """Return the statistics after a change: the same integers that were added are subtracted."""
     return before.plus(added, plan).minus(removed, plan)
+
+
+def draw(covariance: Covariance, hessian: Tensor, columns: int, random: RandomBytes) -> Tensor:
+    """Return noise (d, columns) for weights whose loss has this Hessian (d, d)."""
+    return covariance.draw(hessian, columns, random)
 
 
 def nothing(_point: str) -> None:
@@ -31,9 +45,9 @@ def nothing(_point: str) -> None:
 class Deps:
     """A worker's dependencies.
 
-    `fold`, `solve` and `choose_mu` are the mathematics (the tests of the checks hand in faulty ones), `point` is called
-    with a name at every place between which a process may die (docs/flows.md). `architectures` are the networks
-    that may be named.
+    `fold`, `solve`, `krylov`, `sgd`, `draw` and `choose_mu` are the mathematics (the tests of the checks hand in faulty
+    ones), `point` is called with a name at every place between which a process may die (docs/flows.md). `architectures`
+    are the networks that may be named.
     """
 
     ledger: Ledger
@@ -46,6 +60,9 @@ class Deps:
     backup_days: int
     fold: Fold = field(default=fold)
     solve: Solve = field(default=solve_exact)
+    krylov: Iterate = field(default=solve_krylov)
+    sgd: Iterate = field(default=solve_sgd)
+    draw: Draw = field(default=draw)
     choose_mu: ChooseMu = field(default=choose_mu)
     point: Callable[[str], None] = field(default=nothing)
     architectures: Architectures = BUILT_IN

@@ -11,6 +11,11 @@ from workers import models, ridge, rows
 from workers.deps import Deps
 from workers.progress import Progress
 
+NOT_COMPARED = (
+    "Not compared: they were published with noise that was drawn once and is not kept, so a rebuild has others. "
+    "That the version was solved for its statistics was checked before it was published."
+)
+
 
 def run(deps: Deps, claim: jobs.Claim) -> None:
     """Rebuild and compare; the job's result says whether the bytes are equal, and how long it took.
@@ -24,8 +29,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         active = versions.active(tx, model.id)
         held = folding.held(tx, model.id, model.applied_seq or 0)
     public = models.load_public(deps, model.id)
-    nobody = QuantizedRows.empty(public.width, public.classes)
-    statistics = Statistics.zero(public.width, public.classes)
+    nobody = QuantizedRows.empty(public.width, public.classes, per_output=public.plan.per_output)
+    statistics = Statistics.zero(public.width, public.plan.columns)
     progress = Progress(deps, claim, note="summing stored records")
     done = 0
     for group in rows.groups(held):
@@ -38,6 +43,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     seconds = (deps.clock_us() - started) / 1e6
     equal = active is not None and models.load_statistics(deps.ledger, active).to_bytes() == statistics.to_bytes()
     with deps.ledger.database.begin() as tx:
-        facts = {"equal": equal, "records": statistics.count, "seconds": round(seconds, 3)}
+        facts: dict[str, object] = {"equal": equal, "records": statistics.count, "seconds": round(seconds, 3)}
+        if model.noise is not None:
+            facts["weights"] = NOT_COMPARED
         events.append(tx, claim.tenant_id, "model.rebuilt", model.id, equal=equal)
         jobs.finish(tx, claim, facts)

@@ -16,8 +16,8 @@ from unlearning.imported_core import KEEP, ImportedCore
 from unlearning.input_spec import InputOptions
 from unlearning.public_model import PublicModel, fit_public_model
 from unlearning.residual import default_residual_budget
-from unlearning.rows import pack
-from workers import records
+from unlearning.rows import QuantizedRows, pack
+from workers import planning, records
 from workers.deps import Deps
 from workers.errors import NothingToLearn
 from workers.progress import Progress
@@ -28,7 +28,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
 
     Ingestion comes next.
 
-    Raises NothingToLearn, UnlearningError, LedgerError.
+    Raises NothingToLearn, NoNoise, UnlearningError, LedgerError.
     """
     assert claim.model_id is not None
     ledger = deps.ledger
@@ -66,7 +66,13 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         public.to_bytes(), ring=ledger.ring, context=artifacts.public_context(model.id), random=ledger.database.random
     )
     name = inventory.write_pending(ledger.database, ledger.objects, claim.tenant_id, "public", claim.owner, [sealed])
-    evaluation = _evaluation_object(deps, claim, model, public)
+    held_out = _evaluation_rows(deps, model, public)
+    evaluation = None if held_out is None else _evaluation_object(deps, claim, model, held_out)
+    noise = None
+    if model.noise is not None:
+        noise = planning.plan(model, public, public.extract(x, y) if held_out is None else held_out)
+        if noise.proposal is not None:
+            facts = (facts or {}) | {"noise": asdict(noise.proposal)}
     deps.point("train_core.written")
     with ledger.database.begin() as tx:
         jobs.finish(tx, claim, facts)
@@ -74,7 +80,9 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         row.state, row.error = "ingesting", None
         row.feature_map, row.width, row.bandwidth = chosen.feature_map, public.width, chosen.bandwidth
         row.public_object, row.public_digest, row.evaluation_object = name, public.digest(), evaluation
-        if row.mu is not None:
+        if noise is not None:
+            row.sigma, row.residual_budget = noise.sigma, noise.residual_budget
+        elif row.mu is not None:
             row.residual_budget = row.residual_budget or default_residual_budget(public.plan, public.width, row.mu)
         inventory.enliven(tx, [name] + ([evaluation] if evaluation else []))
         jobs.add(tx, claim.tenant_id, jobs.INGEST_MODEL, lock_key=f"public:{model.id}", model_id=model.id)
@@ -122,15 +130,20 @@ def _imported(deps: Deps, model: Model, core: CoreImport) -> ImportedCore:
     return ImportedCore(core_imports.read(deps.ledger, core), core.outputs, model.core_head or KEEP)
 
 
-def _evaluation_object(deps: Deps, claim: jobs.Claim, model: Model, public: PublicModel) -> str | None:
-    """Write the quantized rows of the evaluation cohort, which is public, and return the object's name."""
+def _evaluation_rows(deps: Deps, model: Model, public: PublicModel) -> QuantizedRows | None:
+    """Return the quantized rows of the evaluation cohort, which is public, if the model has one."""
     if model.evaluation_cohort_id is None:
         return None
     x, y = records.read_cohort(deps.ledger, model.evaluation_cohort_id)
     if not len(y):
         raise NothingToLearn("evaluation")
+    return public.extract(x, y)
+
+
+def _evaluation_object(deps: Deps, claim: jobs.Claim, model: Model, held_out: QuantizedRows) -> str:
+    """Write the evaluation cohort's rows and return the object's name."""
     sealed = seal(
-        b"".join(pack(public.extract(x, y))),
+        b"".join(pack(held_out)),
         ring=deps.ledger.ring,
         context=artifacts.evaluation_context(model.id),
         random=deps.ledger.database.random,

@@ -20,6 +20,11 @@ from unlearning.errors import ArchitectureRefused, UnknownArchitecture
 router = APIRouter(prefix="/v1/models", tags=["generations"])
 
 _READERS = ("models:write", "audit:read")
+PLANS_SIGMA = frozenset(
+    ("core_cohort", "core_import", "head", "architecture", "leaky", "input_size", "feature_map", "width", "bandwidth",
+     "alpha", "mu", "kappa", "exposure_budget", "epochs", "seed")
+)  # fmt: skip
+"""What a planned sigma follows from."""
 CutOver = Annotated[
     Literal["manual", "when_ready"],
     Field(
@@ -36,7 +41,10 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 
 
 class NewSuccessor(Configuration):
-    """What the next generation has otherwise. Whatever is left out stays as it is, but for `residual_budget`."""
+    """What the next generation has otherwise. Whatever is left out stays as it is, but for `residual_budget`.
+
+    `sigma` stays as long as everything stays that it could have been planned for.
+    """
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
     core_cohort: Id | None = Field(None, description="Public records that the core network is trained on.")
@@ -196,7 +204,13 @@ def merged(body: NewSuccessor, now: catalog.ModelPlan) -> NewModel:
         "capacity": now.capacity,
         "epochs": now.epochs,
         "seed": now.seed,
+        "solver": now.solver,
     }
+    noise = now.noise or "none"
+    if said.get("noise", noise) == noise != "none":
+        kept |= {"noise": noise, "kappa": now.kappa, "exposure_budget": now.exposure_budget}
+        if not said.keys() & PLANS_SIGMA:
+            kept["sigma"] = now.sigma
     if said.get("core_import") is None and ("core_import" in said or "architecture" in said or not now.core_import_id):
         kept |= {
             "architecture": now.architecture,

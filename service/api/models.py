@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Len
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ledger import catalog, core_imports, generations, jobs, tables, versions
 from ledger.database import Transaction
@@ -19,8 +19,10 @@ from service.context import context_of
 from service.errors import documented
 from service.refusals import PlanRefused
 from unlearning.architectures import Architectures
+from unlearning.choose_map import AUTO
 from unlearning.core_training import EPOCHS
 from unlearning.errors import ArchitectureRefused, UnknownArchitecture
+from unlearning.feature_maps import FEATURE_MAPS, map_options
 from unlearning.gcv import DEFAULT_GRID
 from unlearning.public_model import DEFAULT_ALPHA
 from unlearning.quantization import DEFAULT_CAPACITY
@@ -28,7 +30,19 @@ from unlearning.quantization import DEFAULT_CAPACITY
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 DEFAULT_MU = 0.01
+DEFAULT_KAPPA = 1e-3
 _READERS = ("models:write", "data:write", "forget:write", "predict", "audit:read")
+MAP_NAMES = (*FEATURE_MAPS, AUTO)
+
+
+def known_map(name: str) -> str:
+    """Return the name of a registered feature map or `auto`. Raises ValueError."""
+    if name not in MAP_NAMES:
+        raise ValueError(f"known feature maps: {', '.join(MAP_NAMES)}")
+    return name
+
+
+FeatureMapName = Annotated[str, AfterValidator(known_map), Field(json_schema_extra={"enum": list(MAP_NAMES)})]
 Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 
 
@@ -51,12 +65,16 @@ class Configuration(Body):
         description="The imported core's output layer: `keep` (the default) needs as many classes as the cohort has; "
         "`retrain` replaces it by a ridge regression on the core cohort.",
     )
-    feature_map: Literal["head", "pooled", "nystrom", "auto"] = Field(
+    feature_map: FeatureMapName = Field(
         "pooled",
-        description="What the user weights see: the last layer, all layers, or a kernel on core landmarks. `auto`: "
-        "whichever is best by cross-validation on the core cohort, whose name then stands here.",
+        description="What the user weights see: the last layer (`head`), all layers (`pooled`), a kernel on core "
+        "landmarks (`nystrom`), or the network's Jacobian along directions in its parameters, which are those of the "
+        "core's Fisher information (`tangent`) or random (`tangent-random`). `auto`: whichever of the first three is "
+        "best by cross-validation on the core cohort, whose name then stands here.",
     )
-    width: Annotated[int, Field(ge=2, le=65536)] | None = Field(None, description="Features of `nystrom`.")
+    width: Annotated[int, Field(ge=2, le=65536)] | None = Field(
+        None, description="Features of `nystrom`; directions of tangent maps, 256 by default."
+    )
     bandwidth: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
         None, description="Of the kernel of `nystrom`, as a share of the median distance between core records; 1."
     )
@@ -65,6 +83,21 @@ class Configuration(Body):
         DEFAULT_MU,
         description="Ridge of the mean loss. `gcv`: chosen for every version anew, from its retained records alone, by "
         "generalized cross-validation over a fixed list of candidates.",
+    )
+    solver: Literal["exact", "krylov", "sgd"] = Field(
+        "exact",
+        description="How weights are found from the statistics, which are exact under every solver. krylov and sgd "
+        "start at the last published weights and need noise; what misses kappa is solved exactly instead.",
+    )
+    noise: Literal["none", "isotropic", "inverse_hessian"] = Field(
+        "none", description="Added once to every version's weights before they are published."
+    )
+    sigma: Positive | None = Field(None, description="Scale of the noise. By default planned from core records.")
+    kappa: Positive | None = Field(
+        None, description="With noise: nats that one version's solve may tell about the forgotten; 0.001."
+    )
+    exposure_budget: Positive | None = Field(
+        None, description="With noise: nats that versions may tell about a record that is in them; plans sigma."
     )
     residual_budget: Positive | None = Field(
         None, description="Largest norm of the loss's gradient, float error included, at which weights are published."
@@ -108,6 +141,11 @@ class Model(BaseModel):
     alpha: float
     mu: float | Literal["gcv"]
     mu_grid: list[float] | None = Field(description="With `gcv`: the candidates. The chosen one is in `measured`.")
+    solver: str
+    noise: str
+    sigma: float | None = Field(description="null without noise, and until it is planned from core records.")
+    kappa: float | None
+    exposure_budget: float | None
     residual_budget: float | None
     capacity: int
     epochs: int
@@ -158,6 +196,11 @@ def shown(tx: Transaction, model: tables.Model) -> Model:
         alpha=model.alpha,
         mu="gcv" if model.mu is None else model.mu,
         mu_grid=model.mu_grid,
+        solver=model.solver,
+        noise=model.noise or "none",
+        sigma=model.sigma,
+        kappa=model.kappa,
+        exposure_budget=model.exposure_budget,
         residual_budget=model.residual_budget,
         capacity=model.capacity,
         epochs=model.epochs,
@@ -203,10 +246,12 @@ def plan(
     Raises PlanRefused, OutOfRange, UnknownArchitecture, ArchitectureRefused.
     """
     chosen = network_plan(body, core, imported)
-    if body.width is not None and body.feature_map != "nystrom":
+    choices = frozenset[str]() if body.feature_map == AUTO else map_options(body.feature_map)
+    if body.width is not None and "width" not in choices:
         raise PlanRefused("width", f"the feature map {body.feature_map} has the width that its network gives it")
-    if body.bandwidth is not None and body.feature_map != "nystrom":
+    if body.bandwidth is not None and "bandwidth" not in choices:
         raise PlanRefused("bandwidth", f"the feature map {body.feature_map} leaves no choice of it")
+    _check_noise(body)
     classes = len(core.class_names)
     architectures.build(chosen.architecture, chosen.input_shape, classes, torch.Generator(), leaky=chosen.leaky)
     return catalog.ModelPlan(
@@ -229,7 +274,27 @@ def plan(
         capacity=body.capacity,
         epochs=body.epochs,
         seed=body.seed,
+        solver=body.solver,
+        noise=None if body.noise == "none" else body.noise,
+        sigma=body.sigma,
+        kappa=None if body.noise == "none" else body.kappa or DEFAULT_KAPPA,
+        exposure_budget=body.exposure_budget,
     )
+
+
+def _check_noise(body: Configuration) -> None:
+    """Raise PlanRefused: a solver that needs noise and has none, or what does not go with or without noise."""
+    if body.noise != "none":
+        if body.mu == "gcv":
+            raise PlanRefused("mu", "with noise everything that fixes its size must be public, so mu must be a number")
+        return
+    if body.solver != "exact":
+        raise PlanRefused(
+            "noise", f"{body.solver} stops near the optimum, and only noise bounds what the rest of the way would tell"
+        )
+    for name in ("sigma", "kappa", "exposure_budget"):
+        if getattr(body, name) is not None:
+            raise PlanRefused(name, f"{name} describes noise, and the model has none")
 
 
 @router.get("", summary="List the models", responses=documented())
