@@ -111,7 +111,7 @@ def create_app(
             monotonic_ns=monotonic_ns,
             architectures=architectures,
         )
-        inference = Inference(workers=settings.predict_threads, torch_threads=settings.torch_threads)
+        inference = Inference(workers=settings.predict_threads)
         dispatcher = start_dispatcher(settings, opened) if on_accepted is None else None
         wake = on_accepted or (do_nothing if dispatcher is None else dispatcher.wake)
         app.state.context = Context(settings, opened, registry, inference, wake, architectures)

@@ -34,10 +34,13 @@ def server(
 
     Example: lacuna server --data-dir ./lacuna-data --port 8321
     """
-    from service.embedded import EmbeddedServer  # here, because torch takes seconds to import
+    import torch  # here, because it takes seconds to import
+
+    from service.embedded import EmbeddedServer
 
     loaded = load_settings(data_dir, settings)
     configure_logging(loaded.log_level, "console" if sys.stderr.isatty() else loaded.log_format)
+    torch.set_num_threads(loaded.torch_threads)  # once, for the whole process, before any thread computes
 
     def announce(started: Started) -> None:
         if as_json:

@@ -31,14 +31,16 @@ class Answer:
 
 
 class Inference:
-    """A pool of threads for torch. `torch_threads` is fixed: another number may change the last bits of an answer."""
+    """A pool of threads for torch.
 
-    def __init__(self, *, workers: int, torch_threads: int) -> None:
+    Within one prediction torch computes with as many threads as the process has chosen before (`lacuna server` does):
+    another number may change the last bits of an answer.
+    """
+
+    def __init__(self, *, workers: int) -> None:
         """Start with `workers` predictions at the same time."""
-        torch.set_num_threads(torch_threads)
-        self._pool = ThreadPoolExecutor(
-            workers, thread_name_prefix="predict", initializer=torch.set_num_threads, initargs=(torch_threads,)
-        )
+        # A new thread takes over the process's number when it asks for it; until then OpenMP has its own.
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="predict", initializer=torch.get_num_threads)
 
     async def answer(self, model: ServedModel, prepare: Prepare) -> Answer:
         """Compute an answer from `model`. Raises InstancesRefused, BodyUnreadable."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ledger.tenants import SCOPES
 from service import cli
 from service.demo.running_service import RunningService, running_service
+from service.embedded import EmbeddedServer
+from service.serving.inference import Inference
 
 COMMANDS = (
     "server",
@@ -54,6 +60,7 @@ def lacuna(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     """A function that runs the command line in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)  # commands set variables for their child processes
+    threads = torch.get_num_threads()  # `lacuna server` sets them for its process, which here is ours
     for name in before:
         if name.startswith("LACUNA_"):
             del os.environ[name]
@@ -66,6 +73,7 @@ def lacuna(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         return Said(int(ended.value.code or 0), said.out, said.err)
 
     yield run
+    torch.set_num_threads(threads)
     os.environ.clear()
     os.environ.update(before)
 
@@ -246,6 +254,31 @@ def test_a_taken_port_is_named(lacuna: Lacuna, service: RunningService, tmp_path
     said = lacuna("server", "--data-dir", str(tmp_path / "other"), "--port", port)
     assert said.status == 5
     assert f"127.0.0.1 port {port}" in said.err
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_predictions_compute_with_the_servers_number_of_threads(
+    lacuna: Lacuna, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Set once by the command, and taken over by the threads that predict."""
+    found: list[int] = []
+
+    def run(_server: EmbeddedServer) -> None:
+        inference = Inference(workers=1)
+        monkeypatch.setattr("service.serving.inference.compute", lambda *_: found.append(omp_threads()))
+        asyncio.run(inference.answer(None, None))  # type: ignore[arg-type]  # not looked at
+        inference.close()
+
+    monkeypatch.setattr(EmbeddedServer, "run", run)
+    monkeypatch.setenv("LACUNA_TORCH_THREADS", str(threads))
+    lacuna("server", "--no-worker", "--port", "0")
+    assert found == [threads]
+
+
+def omp_threads() -> int:
+    """Return how many threads OpenMP would use here; asking torch for it would already set them."""
+    (library,) = set(re.findall(r"/\S*lib[gi]omp\S*", Path("/proc/self/maps").read_text()))
+    return int(ctypes.CDLL(library).omp_get_max_threads())
 
 
 def test_the_first_key_may_do_everything(service: RunningService) -> None:
