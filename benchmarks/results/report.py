@@ -1,0 +1,38 @@
+"""Puts tables and plots made from the files of numbers into the document, between its marks.
+
+A mark is a pair of comments, `<!-- begin NAME -->` and `<!-- end NAME -->`; what stands between them is replaced.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks.results import plots, tables
+
+SCENARIOS = ("10 % in 10 requests", "one class", "one record")
+TABLES: dict[str, Callable[[Path], str]] = {
+    "accuracy": tables.accuracy,
+    "gaps": tables.gaps,
+    "losses": tables.losses,
+    **{
+        f"forgetting {name} {scenario}": partial(tables.forgetting, name=name, scenario=scenario)
+        for name in tables.DATA
+        for scenario in SCENARIOS
+    },
+    **{f"speed {grows}": partial(tables.speed, grows=grows) for grows in ("batch", "records", "width")},
+}
+MARKED = re.compile(r"(<!-- begin (?P<name>[^>]+?) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
+
+
+def write(document: Path, folder: Path) -> list[str]:
+    """Replace every marked table, draw the plots, and return the names of both."""
+    done = []
+
+    def fresh(found: re.Match[str]) -> str:
+        done.append(found["name"])
+        return f"{found[1]}\n{TABLES[found['name']](folder)}\n\n{found[3]}"
+
+    text = MARKED.sub(fresh, document.read_text())
+    document.write_text(text)
+    return done + [path.name for path in plots.draw(folder)]
