@@ -16,6 +16,8 @@ from ledger.tables import Generation, Job, Model
 
 MANUAL, WHEN_READY = "manual", "when_ready"
 LONGEST_NAME = 200
+FIXED_WIDTH = ("head", "pooled")
+"""Feature maps whose width follows from the network, so that a configuration must not name it."""
 
 
 def plan_of(tx: Transaction, model: Model) -> catalog.ModelPlan:
@@ -27,7 +29,7 @@ def plan_of(tx: Transaction, model: Model) -> catalog.ModelPlan:
         evaluation_cohort_id=model.evaluation_cohort_id,
         architecture=model.architecture,
         feature_map=model.feature_map,
-        width=model.width if model.feature_map == "nystrom" else None,
+        width=None if model.feature_map in FIXED_WIDTH else model.width,
         alpha=model.alpha,
         mu=model.mu,
         residual_budget=model.residual_budget,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ledger import artifacts
+from ledger import artifacts, inventory
 from ledger.ledger import Ledger
 from ledger.sealed import unseal
 from ledger.tables import Model, ModelVersion
 from unlearning.public_model import PublicModel
-from unlearning.rows import QuantizedRows, row_bytes, unpack
+from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from workers.deps import Deps
 from workers.errors import CheckFailed
@@ -46,10 +46,10 @@ def load_evaluation(ledger: Ledger, model: Model, public: PublicModel) -> Quanti
     if model.evaluation_object is None:
         return None
     body = unseal(
-        ledger.objects.read(model.evaluation_object),
+        inventory.read(ledger.database, ledger.objects, model.evaluation_object),
         ring=ledger.ring,
         context=artifacts.evaluation_context(model.id),
         name=model.evaluation_object,
     )
-    length = row_bytes(public.width, public.classes)
-    return unpack([body[i : i + length] for i in range(0, len(body), length)], public.width, public.classes)
+    length = public.row_bytes
+    return public.unpack([body[i : i + length] for i in range(0, len(body), length)])

@@ -12,7 +12,7 @@ from ledger.ledger import Ledger
 from ledger.shards import ShardReader
 from ledger.uploads import feature_context
 from unlearning.public_model import PublicModel
-from unlearning.rows import QuantizedRows, join, unpack
+from unlearning.rows import QuantizedRows, join
 from workers.errors import CheckFailed
 
 SHARDS_AT_ONCE = 128
@@ -24,11 +24,11 @@ def read(ledger: Ledger, model_id: str, model: PublicModel, wanted: Sequence[Fea
     for shard in wanted:
         reader = ShardReader(ledger.objects, shard.object_name, ring=ledger.ring, context=feature_context(model_id))
         found = reader.read(shard.classes.keys())
-        rows = unpack([found[record_id] for record_id in shard.classes], model.width, model.classes)
+        rows = model.unpack([found[record_id] for record_id in shard.classes])
         if not np.array_equal(rows.labels, np.array(list(shard.classes.values()), dtype=np.int32)):
             raise CheckFailed("labels", "the label stored with a record's features is not the one in the ledger")
         parts.append(rows)
-    return join(parts) if parts else QuantizedRows.empty(model.width, model.classes)
+    return join(parts) if parts else model.no_rows()
 
 
 def groups(wanted: Sequence[FeatureRows]) -> Iterator[list[FeatureRows]]:

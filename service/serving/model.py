@@ -53,8 +53,8 @@ def load(
             artifacts.open_public(ledger, wanted.public_object, wanted.model_id), architectures
         )
     weights = weights_from_bytes(body)
-    if weights.shape != (public.width, public.classes):
-        raise ShapeMismatch("weights", weights.shape, (public.width, public.classes))
+    if weights.shape != public.weight_shape:
+        raise ShapeMismatch("weights", weights.shape, public.weight_shape)
     return ServedModel(
         wanted.tenant_id, wanted.line_id, wanted.model_id, wanted.number, wanted.public_object, public, weights
     )
