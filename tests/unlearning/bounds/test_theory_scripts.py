@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.theory import counterexample, misprints
+from benchmarks.theory import counterexample, misprints, shortcuts
+from unlearning.noise.covariance import InverseHessian
 
 
 @pytest.mark.parametrize("place", misprints.ROWS)
@@ -46,7 +47,18 @@ def test_the_closed_form_is_what_descent_does(steps, batch):
     assert abs(np.square(runs).mean() - halved) > 5 * np.square(runs).std() / math.sqrt(len(runs))
 
 
-def test_both_scripts_print(capsys):
-    counterexample.main()
-    misprints.main()
-    assert "eq. 6.41 as printed" in capsys.readouterr().out
+def test_shortcuts_under_report():
+    joint, added, pseudo = shortcuts.nearly_equal_queries()
+    assert joint == pytest.approx(1.0, rel=1e-6)
+    assert max(added, pseudo) < 1e-15
+    assert shortcuts.sigma_from_the_forgotten() == pytest.approx(6.3, abs=0.1)
+    ratio = shortcuts.worst_exposure(InverseHessian(0.1), 1000) / shortcuts.worst_exposure(InverseHessian(0.1), 10_000)
+    assert 50 < ratio < 200
+
+
+def test_the_scripts_print(capsys):
+    for script in (counterexample, misprints, shortcuts):
+        script.main()
+    printed = capsys.readouterr().out
+    assert "eq. 6.41 as printed" in printed
+    assert "by a pseudo-inverse" in printed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from unlearning.bounds.trade_off import best_success
 from unlearning.errors import BoundRefused, OutOfRange
 from unlearning.noise.perturbed_solve import allowed_truncation, perturbed_solve, truncation_nats
 
@@ -109,3 +110,35 @@ def test_no_records_is_named(rows):
         perturbed_solve(
             Rows(rows.phi[:0], 2), exact(rows), secrets.token_bytes, mu=MU, sigma=1.0, tau=0.1, residual_budget=1.0
         )
+
+
+def success_against_a_solver_that_rounds(shift: float, spacing: float, tau: float, sigma: float = 1.0) -> float:
+    """Return the best attacker's success when the solver returns the nearest multiple of `spacing` to N(0, sigma^2).
+
+    One weight, H = mu = 1. Its answers are off by at most spacing/2, which is rho. Success is (1 + TV)/2, by summation.
+    """
+    points = torch.arange(-6 * sigma, 6 * sigma, spacing, dtype=torch.float64)
+    edges = torch.stack([points - spacing / 2, points + spacing / 2]) / sigma
+    weight = torch.special.ndtr(edges[1]) - torch.special.ndtr(edges[0])
+    at = torch.arange(-7 * sigma, 7 * sigma, min(tau, spacing) / 8, dtype=torch.float64)
+
+    def density(mean: float) -> torch.Tensor:
+        return (torch.exp(-(((at[:, None] - points - mean) / tau) ** 2) / 2) * weight).sum(1) / tau / math.tau**0.5
+
+    step = float(at[1] - at[0])
+    return 0.5 + 0.25 * step * float((density(shift) - density(0.0)).abs().sum())
+
+
+@pytest.mark.parametrize("tau", [0.025, 0.05, 0.1, 0.5])
+def test_the_price_covers_a_solver_that_rounds(tau):
+    spacing, shift = 0.1, 0.05
+    nats = shift**2 / 2 + truncation_nats(spacing / 2, tau, 1.0)
+    assert success_against_a_solver_that_rounds(shift, spacing, tau) <= best_success(nats)
+
+
+def test_counting_the_truncation_as_more_residual_would_not_cover_it():
+    """Almost no tau: the lattice of the answers shows which weights it was added to, whatever sigma hides."""
+    spacing, shift = 0.1, 0.05
+    as_more_residual = (shift + spacing / 2) ** 2 / 2
+    assert success_against_a_solver_that_rounds(shift, spacing, tau=0.01) > 0.98
+    assert best_success(as_more_residual) < 0.53
