@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 from support.site import Site
+from support.waiting import wait_until
+from support.world import person
 
+from unlearning.feature_maps import FEATURE_MAPS
 from unlearning.gcv import DEFAULT_GRID
 
 
@@ -53,3 +56,27 @@ def test_an_automatic_map_is_replaced_by_the_chosen_one(site: Site) -> None:
     job = site.client.get(f"/v1/jobs/{made['job']}").json()
     assert shown["feature_map"] == job["result"]["chosen"]["feature_map"] != "auto"
     assert shown["width"] > 1
+
+
+@pytest.mark.parametrize("feature_map", ["tangent", "tangent-random"])
+def test_a_tangent_model_is_registered_trained_and_asked(site: Site, feature_map: str) -> None:
+    made = post(site, feature_map=feature_map, width=20).json()["model"]
+    assert (made["feature_map"], made["width"]) == (feature_map, 20)
+    assert post(site, name="other", feature_map=feature_map, bandwidth=1.0).status_code == 422
+    site.world.upload(person("ada"))
+    site.world.work()
+    path, query = f"/v1/models/{made['id']}/predict", {"instances": [[0.0] * 6, [1.0] * 6]}
+    wait_until(lambda: site.client.post(path, json=query).status_code == 200, 20, "an answer")
+    assert len(site.client.post(path, json=query).json()["predictions"]) == 2
+    shown = site.client.get(f"/v1/models/{made['id']}").json()
+    assert (shown["feature_map"], shown["width"]) == (feature_map, 20)
+
+
+def test_the_maps_that_may_be_named_are_the_registered_ones(site: Site) -> None:
+    schema = site.client.get("/openapi.json").json()["components"]["schemas"]["NewModel"]["properties"]["feature_map"]
+    assert schema["enum"] == [*FEATURE_MAPS, "auto"]
+    assert schema["default"] == "pooled"
+    for wrong in ("wavelet", "Tangent", "", 3, None):
+        refused = post(site, feature_map=wrong)
+        assert refused.status_code == 422, wrong
+    assert "nystrom" in post(site, feature_map="wavelet").text
