@@ -13,6 +13,7 @@ METHODS = {
     "head": "head",
     "pooled": "pooled",
     "nystrom": "Nystrom",
+    "nystrom, wide": "Nystrom, 2,048 landmarks",
     "tangent subspace": "tangent, subspace",
     "full tangent hidden": "tangent, in full (hidden and output layer)",
     "full tangent block": "tangent, in full (last convolution too)",
