@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.results.record import Row
 from benchmarks.results.tables import DATA, records
 
-INFORMATION, ERROR = "#b3352d", "#2a5db0"
+INFORMATION, EXACT, ERROR = "#b3352d", "#e39b3b", "#2a5db0"
 STYLES = ("-", "--", ":")
 AXES = {"sigma": "noise, standard deviation", "epochs": "passes over the data per request", "mu": "regularization, mu"}
 
@@ -48,13 +48,14 @@ def figure(path: Path, found: dict[str, list[Row]], across: str, split: str | No
         groups = sorted({str(row[split]) for row in rows}) if split else [""]
         for style, group in zip(STYLES, groups, strict=False):
             own = [row for row in rows if not split or str(row[split]) == group]
-            line(panel, own, across, "nats", INFORMATION, style, f"nats {group}".strip())
+            line(panel, own, across, "nats", INFORMATION, style, f"bound, ten requests {group}".strip())
+            line(panel, own, across, "last_divergence", EXACT, style, f"exact, last release {group}".strip())
             line(other, own, across, "test_error", ERROR, style, f"error {group}".strip())
         if not split:
             line(other, rows, across, "retrained_error", "0.6", "-", "error, retrained")
         panel.set(title=DATA[data], xlabel=AXES[across], yscale="log")
         panel.set_xscale("linear" if across == "epochs" else "log")
-        panel.set_ylabel("information left, nats (bound)", color=INFORMATION)
+        panel.set_ylabel("information left, nats", color=INFORMATION)
         other.set_ylabel("test error, %", color=ERROR)
         other.set_ylim(bottom=0)
         handles = [*panel.get_legend_handles_labels()[0], *other.get_legend_handles_labels()[0]]
