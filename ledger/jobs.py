@@ -161,7 +161,8 @@ def _absorb(tx: Transaction, job: Job) -> None:
             Job.lock_key == job.lock_key,
             Job.kind == job.kind,
             Job.state == "ready",
-            Job.not_before <= tx.now,
+            # One that waits for its batch has never been begun; one that waits after an error keeps its attempts.
+            or_(Job.not_before <= tx.now, and_(Job.kind == ADVANCE, Job.attempts == 0)),
             Job.id != job.id,
         )
         .with_for_update(skip_locked=True)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, update
 
 from ledger import (
+    batching,
     catalog,
     changes,
     contents,
@@ -55,7 +56,8 @@ def _file(tx: Transaction, tenant_id: str, kind: str, stored: dict[str, Any], re
     request = new_row(tx, tenant_id, kind, stored, regulation)
     models = catalog.models_over(tx, stored["cohorts"], states=("ready",))
     for model in models:
-        jobs.add_advance(tx, tenant_id, model.id, not_before=tx.now + model.batch_window_us)
+        begin = batching.policy_of(model).start_at(request.received_at, request.due_at)
+        jobs.add_advance(tx, tenant_id, model.id, not_before=begin)
     if not models:
         jobs.add_purge(tx, tenant_id)
     return request
@@ -210,7 +212,9 @@ def scrub(tx: Transaction, request: ForgetRequest, cohort_ids: list[str]) -> Non
         version_id = model.active_version_id if passed else None
         tx.session.add(RequestModel(request_id=request.id, model_id=model.id, version_id=version_id))
         if not passed and model.state == "ready":  # a retiring model is waited for until it is destroyed
-            jobs.add_advance(tx, request.tenant_id, model.id)  # another model's job may be the one that resolves
+            # Another model's job may be the one that resolves.
+            begin = batching.policy_of(model).start_at(request.received_at, request.due_at)
+            jobs.add_advance(tx, request.tenant_id, model.id, not_before=begin)
     tx.session.flush()
     events.append(tx, request.tenant_id, "forget.resolved", request.id, seq=request.seq)
     _publish_if_passed(tx, request)

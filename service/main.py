@@ -17,6 +17,7 @@ from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import require_current, upgrade
 from service import errors
 from service.api import (
+    batching,
     cohorts,
     core_imports,
     corrections,
@@ -60,6 +61,7 @@ ROUTERS = (
     corrections,
     core_imports,
     models,
+    batching,
     generations,
     destructions,
     versions,

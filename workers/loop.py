@@ -7,12 +7,14 @@ import threading
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from ledger import batching
 from ledger.errors import LedgerError
 from workers import sweeping
 from workers.deps import Deps
 from workers.runner import run_next
 
 SWEEP_EVERY_US = 60_000_000
+FLUSH_EVERY_US = 1_000_000
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +27,7 @@ class Loop:
         self._poll_s = poll_s
         self._wake = threading.Event()
         self._over = False
-        self._swept_us = 0
+        self._swept_us = self._flushed_us = 0
 
     def nudge(self) -> None:
         """Look for jobs at once."""
@@ -53,7 +55,10 @@ class Loop:
                 self._wake.wait(self._poll_s)
 
     def _sweep(self) -> None:
-        """Now and then, take back what crashed processes left unfinished."""
+        """Now and then, begin batches that are full, and take back what crashed processes left unfinished."""
+        if self._deps.clock_us() - self._flushed_us >= FLUSH_EVERY_US:
+            self._flushed_us = self._deps.clock_us()
+            batching.flush(self._deps.ledger.database)
         if self._deps.clock_us() - self._swept_us < SWEEP_EVERY_US:
             return
         self._swept_us = self._deps.clock_us()

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from ledger import batching
 from ledger.broker import Broker
 from ledger.dispatcher import Dispatcher
 from ledger.errors import LedgerError
@@ -50,19 +51,23 @@ class Reconciler:
         """Reconcile until `stop`. A database or a Redis that is away for a while is waited for."""
         if self._dispatcher is not None:
             self._dispatcher.start()
-        said = None
+        said, swept = None, float("-inf")
         while not self._over.is_set():
             try:
-                sweep(self._ledger)
+                if batching.flush(self._ledger.database) and self._dispatcher is not None:
+                    self._dispatcher.wake()
+                if time.monotonic() - swept >= self._settings.sweep_s:
+                    swept = time.monotonic()
+                    sweep(self._ledger)
                 failed = None
             except (DBAPIError, PoolTimeout, LedgerError) as problem:
                 failed = type(problem).__name__
             if failed not in (None, said):
-                log.warning("taking back failed; trying again", why=failed)
+                log.warning("reconciling failed; trying again", why=failed)
             said = failed
             if failed is None and self._settings.alive_file is not None:
                 self._settings.alive_file.touch()
-            self._over.wait(self._settings.sweep_s)
+            self._over.wait(self._settings.look_ms / 1000)
         if self._dispatcher is not None:
             self._dispatcher.stop()
 

@@ -38,6 +38,8 @@ class Model(Base):
     kappa: Mapped[float | None] = mapped_column(Float)  # nats that one version may tell; None without noise
     exposure_budget: Mapped[float | None] = mapped_column(Float)  # nats that sigma is planned for; None: none
     batch_window_us: Mapped[int] = mapped_column(BigInteger, default=0)
+    batch_minimum: Mapped[int | None] = mapped_column(Integer)  # requests that are waited for; None: 1
+    batch_latest_us: Mapped[int | None] = mapped_column(BigInteger)  # before a deadline; None: as ledger.batching says
     core_import_id: Mapped[str | None] = mapped_column(ForeignKey("core_imports.id"))  # None: trained here
     core_head: Mapped[str | None] = mapped_column(String(16))  # of an imported core: keep | retrain
     leaky: Mapped[bool | None] = mapped_column(Boolean)  # Leaky-ReLU in place of ReLU; None says no

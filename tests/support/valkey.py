@@ -12,22 +12,23 @@ from support.processes import GuardedServer, ServerStartError, server_folder, st
 PORT_TRIES = 3
 
 
-def start_valkey() -> tuple[GuardedServer, str]:
+def start_valkey(*, port: int | None = None, password: str | None = None) -> tuple[GuardedServer, str]:
     """Start an empty server on a free loopback port; return it and its URL `redis://:password@127.0.0.1:port/0`.
 
+    With the port and password of a server that was stopped, another one takes its place.
     Raises ServerStartError: it ended while starting; its output is in the message.
     """
     for attempt in range(PORT_TRIES):
         try:
-            return _start_on(free_port())
+            return _start_on(free_port() if port is None else port, password or secrets.token_hex(32))
         except ServerStartError as problem:  # somebody may have taken the port between asking and binding
             if "Address already in use" not in str(problem) or attempt == PORT_TRIES - 1:
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _start_on(port: int) -> tuple[GuardedServer, str]:
-    program, password = _program(), secrets.token_hex(32)
+def _start_on(port: int, password: str) -> tuple[GuardedServer, str]:
+    program = _program()
     folder = server_folder("lacuna-valkey-", None)
     settings = folder / "valkey.conf"
     settings.touch(mode=0o600)

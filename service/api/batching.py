@@ -1,0 +1,62 @@
+"""How a model collects forget requests before it is scrubbed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from ledger import batching, catalog, generations
+from ledger.errors import ModelRetired, NotFound
+from service.api.schemas import Body, ModelId
+from service.auth import Principal, needs
+from service.context import context_of
+from service.errors import documented
+
+router = APIRouter(prefix="/v1/models/{model_id}/batching", tags=["models"])
+
+_READERS = ("models:write", "forget:write", "audit:read")
+LONGEST_S = batching.LONGEST_WINDOW_US / 1e6
+
+
+class Batching(Body):
+    """One new version may serve several requests. By default each is begun at once."""
+
+    window_s: float = Field(0.0, ge=0, le=LONGEST_S, description="How long requests are collected, in seconds.")
+    minimum: int = Field(1, ge=1, le=10_000, description="How many requests are waited for beyond that.")
+    latest_s: float = Field(
+        batching.LATEST_US / 1e6,
+        ge=0,
+        le=LONGEST_S,
+        description="So long before the nearest legal deadline a batch is begun, however few there are.",
+    )
+
+
+def shown(policy: batching.Policy) -> Batching:
+    """Return a policy as it is answered."""
+    return Batching(window_s=policy.window_us / 1e6, minimum=policy.minimum, latest_s=policy.latest_us / 1e6)
+
+
+@router.get("", summary="Show how requests are collected", responses=documented(NotFound))
+def show(model_id: ModelId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Batching:
+    """How long, and how many."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        return shown(batching.policy_of(catalog.get_model(tx, principal.tenant_id, model_id)))
+
+
+@router.put("", summary="Change how requests are collected", responses=documented(NotFound, ModelRetired))
+def change(
+    body: Batching, model_id: ModelId, request: Request, principal: Annotated[Principal, needs("models:write")]
+) -> Batching:
+    """Requests that wait already are begun earlier if the new policy says so, never later.
+
+    Of a successor it is set under the successor's own id.
+    """
+    context = context_of(request.scope)
+    policy = batching.Policy(round(body.window_s * 1e6), body.minimum, round(body.latest_s * 1e6))
+    with context.ledger.database.begin() as tx:
+        model = generations.require_alive(tx, catalog.get_model(tx, principal.tenant_id, model_id).id)
+        batching.set_policy(tx, model, policy)
+    context.on_accepted()
+    return shown(policy)

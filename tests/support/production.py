@@ -1,0 +1,102 @@
+"""An installation as in production: PostgreSQL, Valkey, API processes, Celery workers and reconcilers, all real."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
+
+from support.deployment import Deployment
+from support.processes import GuardedServer
+from support.valkey import start_valkey
+
+SIGNALLING_WORKER = Path(__file__).with_name("signalling_worker.py")
+# Short, so that what is repeated by the clock is repeated within a test; the lease is one that only a dead or stopped
+# worker loses, also on a busy machine.
+SETTINGS = {
+    "LACUNA_JOB_LEASE_MS": "6000",
+    "LACUNA_LOOK_MS": "100",
+    "LACUNA_AGAIN_MS": "1000",
+    "LACUNA_SWEEP_S": "1",
+}
+
+
+@dataclass
+class Production(Deployment):
+    """A deployment with a Redis of its own that can be stopped, started and emptied."""
+
+    redis_url: str = ""
+    server: GuardedServer | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Start Valkey."""
+        self.server, self.redis_url = start_valkey()
+        self.settings = SETTINGS | self.settings | {"LACUNA_REDIS_URL": self.redis_url}
+
+    def stop_redis(self) -> None:
+        """Stop Valkey; what it held is gone."""
+        assert self.server is not None
+        self.server.stop()
+
+    def start_redis(self) -> None:
+        """Start an empty Valkey at the same address."""
+        url = urlsplit(self.redis_url)
+        self.server, _ = start_valkey(port=url.port, password=url.password)
+
+    def flush_redis(self) -> None:
+        """Delete everything that Valkey holds."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            client.flushall()
+
+    def messages(self, queue: str = "cpu") -> int:
+        """Count the messages that nobody has taken."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            return sum(int(client.llen(key)) for key in client.keys(f"{queue}*"))
+
+    def start_celery(self) -> subprocess.Popen[bytes]:
+        """Start a worker of the queue cpu."""
+        return self._start("celery", "-m", "service.cli", "worker", "--queue", "cpu")
+
+    def start_signalling(self, number: signal.Signals, point: str) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start a worker whose child sends itself a signal at a point; return it and the file that tells of it."""
+        note = self.folder / f"{number.name}-{point}"
+        return self._start("signalling", str(SIGNALLING_WORKER), number.name, point, str(note)), note
+
+    def start_reconciler(self) -> subprocess.Popen[bytes]:
+        """Start a reconciler."""
+        return self._start("reconciler", "-m", "service.cli", "reconcile")
+
+    def log_of(self, process: subprocess.Popen[bytes]) -> str:
+        """Return what a process wrote to standard error."""
+        number = self.processes.index(process)
+        (file,) = self.folder.glob(f"*-{number}.err")
+        return file.read_text()
+
+    def kill(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Kill these and their children."""
+        children = [child for process in processes for child in children_of(process)]
+        for process in processes:
+            process.kill()
+            process.wait()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Kill everything that still runs."""
+        self.kill(self.processes)
+        self.stop_redis()
+
+
+def children_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return the numbers of a running process's children."""
+    if process.poll() is not None:
+        return []
+    return [int(n) for n in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
