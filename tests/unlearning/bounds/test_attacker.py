@@ -18,7 +18,7 @@ from unlearning.noise.release import grid_for
 
 GAMES = 40_000
 """Standard error of the share of successes: 0.0025 at most. Size: 3.3 errors, 1e-3 per test. Power: at 0.5 nats a
-halved bound predicts 0.638 in place of 0.691, 21 errors away."""
+halved bound predicts 0.638 in place of 0.691, more than 20 errors away."""
 ERRORS = 3.3
 KINDS = (Isotropic, RootInverseHessian, InverseHessian)
 
