@@ -1,5 +1,6 @@
 """Who is forgotten, in which requests; and the outcome of one way to do it."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ def note(record: Record, world: World, scenario: Scenario, method: str, outcome:
         test_error=error(outcome.test_logits, world.labels(world.deal.test)),
         prediction_distance=None if reference is None else activation_distance(outcome.test_logits, reference),
         nats=outcome.nats,
-        seconds=sum(outcome.seconds) / len(outcome.seconds),
+        seconds=statistics.median(outcome.seconds),
         **outcome.extra,
     )
 

@@ -35,8 +35,8 @@ def noise_and_iterations(record: Record, world: World, feature_map: str, width: 
     for gradient in ResidualGradient:
         for sigma in SIGMAS:
             point(record, world, model, sweep="noise", sigma=sigma, epochs=EPOCHS, gradient=gradient)
-        for epochs in PASSES:
-            point(record, world, model, sweep="epochs", sigma=SIGMA, epochs=epochs, gradient=gradient)
+    for epochs in PASSES:
+        point(record, world, model, sweep="epochs", sigma=SIGMA, epochs=epochs)
 
 
 def regularization(record: Record, world: World, feature_map: str, width: int | None) -> None:
