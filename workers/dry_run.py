@@ -1,7 +1,8 @@
 """The job `dry_run`: what a forget request would do, measured without doing it.
 
 It reads what `advance` would read and computes what `advance` would compute, with the same functions, so that the real
-request gives the same weights if nothing else happens in between. Nothing is written but the answer.
+request gives the same weights if nothing else happens in between (with noise: weights of the same law). Nothing is
+written but the answer.
 """
 
 from __future__ import annotations
@@ -9,28 +10,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
-from ledger import artifacts, certificates, dry_runs, jobs
+from ledger import certificates, dry_runs, jobs
 from ledger.dry_runs import Affected
-from ledger.tables import ModelVersion
 from unlearning.errors import ProblemRefused
+from unlearning.linear.from_rows import features_of
 from unlearning.prediction import probabilities
 from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
-from unlearning.weights import weights_from_bytes
-from workers import models, ridge, rows
+from unlearning.statistics import Statistics
+from workers import exposing, models, noising, ridge, rows, solving
 from workers.deps import Deps
 from workers.errors import NoRidge, Outdated
 from workers.progress import Progress
+from workers.solving import Weights
 
-Weights = npt.NDArray[np.float64]
 Measured = dict[str, Any]
-
-WITHOUT_NOISE = (
-    "Infinite. This model publishes without noise, so whoever has two versions, with and without the records, can "
-    "compute from their difference what the records were. Noise would make it finite."
-)
 
 
 def run(deps: Deps, claim: jobs.Claim) -> None:
@@ -68,13 +64,12 @@ def _answer(deps: Deps, claim: jobs.Claim, found: dry_runs.Found) -> Measured:
 def _measure(deps: Deps, one: Affected) -> Measured:
     """Return what the removal does to one model: on its evaluation cohort, and in seconds."""
     public = models.load_public(deps, one.model.id)
+    before = solving.load_weights(deps.ledger, one.version)
+    statistics = models.load_statistics(deps.ledger, one.version)
+    removed = rows.read_groups(deps.ledger, one.model.id, public, one.rows)
+    exposed, note = exposing.exposure(one.model, public, statistics, removed)
     started = deps.clock_us()
-    before = _weights(deps, one.version)
-    try:
-        after = _weights_without(deps, one, public) if one.rows else before
-        problem = None
-    except (ProblemRefused, NoRidge) as refused:
-        after, problem = None, str(refused)
+    after, problem = _weights_without(deps, one, public, statistics) if one.rows else (before, None)
     seconds = (deps.clock_us() - started) / 1e6
     evaluation = models.load_evaluation(deps.ledger, one.model, public)
     facts: Measured = {
@@ -82,33 +77,30 @@ def _measure(deps: Deps, one: Affected) -> Measured:
         "version": one.version.number,
         "records": sum(len(shard.classes) for shard in one.rows),
         "evaluated": 0 if evaluation is None else evaluation.count,
-        "exposure": None,
-        "exposure_note": WITHOUT_NOISE,
+        "exposure": exposed,
+        "exposure_note": note,
         "seconds": round(seconds, 3),
         "problem": problem,
     }
     return facts | _compare(public, evaluation, before, after)
 
 
-def _weights(deps: Deps, version: ModelVersion) -> Weights:
-    assert version.weights_object is not None
-    _, body = artifacts.open_artifact(
-        deps.ledger,
-        version.weights_object,
-        artifacts.weights_context(version.model_id),
-        committed=version.weights_commitment,
-    )
-    return weights_from_bytes(body)
+def _weights_without(
+    deps: Deps, one: Affected, public: PublicModel, statistics: Statistics
+) -> tuple[Weights | None, str | None]:
+    """Return the weights that could be published, or None and why there are none. Raises CheckFailed, LedgerError.
 
-
-def _weights_without(deps: Deps, one: Affected, public: PublicModel) -> Weights:
-    """Return the weights that `advance` would publish. Raises ProblemRefused, NoRidge, CheckFailed, LedgerError."""
-    statistics = models.load_statistics(deps.ledger, one.version)
-    nobody = QuantizedRows.empty(public.width, public.classes)
+    The exact solver stands in for krylov and sgd, which end at the same minimiser as far as their budget tells. Noise
+    is drawn anew, as it will be: what is measured never comes from weights without it.
+    """
     for found in rows.read_groups(deps.ledger, one.model.id, public, one.rows):
-        statistics = deps.fold(statistics, nobody, found, public.plan)
-    mu = ridge.choose(deps.choose_mu, one.model, public, statistics)
-    return ridge.solve(deps, one.model, public, statistics, mu).weights
+        statistics = deps.fold(statistics, public.no_rows(), found, public.plan)
+    try:
+        mu = ridge.choose(deps.choose_mu, one.model, public, statistics)
+        solved = ridge.solve(deps, one.model, public, statistics, mu).weights
+    except (ProblemRefused, NoRidge) as refused:
+        return None, str(refused)
+    return noising.published(deps, one.model, public, statistics, solved), None
 
 
 def _compare(public: PublicModel, evaluation: QuantizedRows | None, before: Weights, after: Weights | None) -> Measured:
@@ -133,4 +125,5 @@ def _compare(public: PublicModel, evaluation: QuantizedRows | None, before: Weig
 
 
 def _outputs(public: PublicModel, evaluation: QuantizedRows, weights: Weights) -> Weights:
-    return public.plan.core_values(evaluation.core_output) + public.plan.phi_values(evaluation.phi) @ weights
+    user_part: Weights = features_of(evaluation, public.plan).apply(torch.from_numpy(weights)).numpy()
+    return public.plan.core_values(evaluation.core_output) + user_part
