@@ -1,15 +1,19 @@
 """Inverse-Hessian noise without factoring H: solve H z = sigma (n^-1/2 Phi^T eps1 + sqrt(mu) eps2).
 
-The right side has covariance sigma^2 (A/n + mu I) = sigma^2 H, so z has sigma^2 H^-1. An iterative solver stops early
-and leaves H z' = right side - rho. z' is then not exactly normal, because rho depends on the draw, and that must be
-paid for. After the solve, independent noise of standard deviation tau is added to every coordinate. Couple the two
-releases W~ + z'(eps) and W* + z'(eps + s): the shortest s that moves the exact z by W~ - W* costs 1/2 ||s||^2, which is
-the white-box KL; what is left is H^-1 (rho(eps) - rho(eps + s)), at most 2 rho / mu long, hidden by tau:
+The right side has covariance sigma^2 (A/n + mu I) = sigma^2 H, so z has sigma^2 H^-1. It is the ridge problem of the
+same features with random targets sigma sqrt(n) eps1 and the random reference sigma eps2 / sqrt(mu), so every solver of
+the model's own problem can draw its noise.
+
+An iterative solver stops early and leaves H z' = right side - rho. z' is then not exactly normal, because rho depends on
+the draw, and that must be paid for. After the solve, independent noise of standard deviation tau is added to every
+coordinate. Couple the two releases W~ + z'(eps) and W* + z'(eps + s): the shortest s that moves the exact z by W~ - W*
+costs 1/2 ||s||^2, which is the white-box KL; what is left is H^-1 (rho(eps) - rho(eps + s)), at most 2 rho / mu long,
+hidden by tau:
 
     KL <= white box + 2 rho^2 / (mu tau)^2                                  (chain rule, then data processing).
 
 rho is a public budget that both solves keep, so the bound holds for every draw. The solver must depend on the retained
-records and the right side alone: start it at zero, not at the weights of before.
+records, the targets and the reference alone: do not start it at the weights of before.
 """
 
 import math
@@ -25,7 +29,7 @@ from unlearning.noise.gaussian import RandomBytes, standard_normals
 from unlearning.residual import gamma
 
 
-class AdjointFeatures(Protocol):
+class FeatureShape(Protocol):
     """The part of the features of n records that is needed here (`linear.features.Features` has it)."""
 
     @property
@@ -40,9 +44,6 @@ class AdjointFeatures(Protocol):
     def weight_shape(self) -> tuple[int, int]:
         """(d, q)."""
 
-    def adjoint(self, errors: Tensor) -> Tensor:
-        """Phi^T errors: (n, C) -> (d, q)."""
-
 
 class Solved(Protocol):
     """What the solver hands back (`linear.solution.Solution` has it)."""
@@ -53,7 +54,7 @@ class Solved(Protocol):
 
     @property
     def residual_bound(self) -> float:
-        """Upper bound on ||right side - H weights||, Frobenius."""
+        """Upper bound on the gradient's Frobenius norm there, its own float error included."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +80,8 @@ def allowed_truncation(nats: float, tau: float, mu: float) -> float:
 
 
 def perturbed_solve(
-    features: AdjointFeatures,
-    solve: Callable[[Tensor], Solved],
+    features: FeatureShape,
+    fit: Callable[[Tensor, Tensor], Solved],
     random: RandomBytes,
     *,
     mu: float,
@@ -88,7 +89,8 @@ def perturbed_solve(
     tau: float,
     residual_budget: float,
 ) -> SolvedNoise:
-    """Draw noise of covariance sigma^2 H^-1 + tau^2 I through `solve`, which answers H z = right side.
+    """Draw noise of covariance sigma^2 H^-1 + tau^2 I through `fit`: targets (n, C), reference (d, q) -> the ridge fit
+    of the retained features with this mu, for instance `linear.krylov.solve_krylov`.
 
     Raises OutOfRange: mu, sigma or tau not positive, no records; BoundRefused: the solve's residual is over its budget.
     """
@@ -97,10 +99,9 @@ def perturbed_solve(
         raise OutOfRange("sigma and tau", (sigma, tau), "> 0")
     if features.count < 1:
         raise OutOfRange("count", features.count, ">= 1")
-    eps1 = standard_normals((features.count, features.outputs), random)
-    eps2 = standard_normals(features.weight_shape, random)
-    right = sigma * (features.adjoint(eps1) / math.sqrt(features.count) + math.sqrt(mu) * eps2)
-    solved = solve(right)
+    targets = sigma * math.sqrt(features.count) * standard_normals((features.count, features.outputs), random)
+    reference = sigma / math.sqrt(mu) * standard_normals(features.weight_shape, random)
+    solved = fit(targets, reference)
     if not solved.residual_bound <= residual_budget:
         reached = truncation_nats(solved.residual_bound, tau, mu)
         raise BoundRefused(

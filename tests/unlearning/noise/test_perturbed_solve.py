@@ -9,33 +9,13 @@ import torch
 
 from unlearning.bounds.trade_off import best_success
 from unlearning.errors import BoundRefused, OutOfRange
+from unlearning.linear.features import PerOutputFeatures, SharedFeatures
+from unlearning.linear.krylov import solve_krylov
+from unlearning.linear.problem import RetainedProblem
 from unlearning.noise.perturbed_solve import allowed_truncation, perturbed_solve, truncation_nats
 
 DRAWS = 30_000
 MU = 0.05
-
-
-@dataclass(frozen=True)
-class Rows:
-    """phi (n, d) shared by `outputs` columns."""
-
-    phi: torch.Tensor
-    outputs: int
-
-    @property
-    def count(self) -> int:
-        return len(self.phi)
-
-    @property
-    def weight_shape(self) -> tuple[int, int]:
-        return self.phi.shape[1], self.outputs
-
-    def adjoint(self, errors: torch.Tensor) -> torch.Tensor:
-        return self.phi.mT @ errors
-
-    @property
-    def hessian(self) -> torch.Tensor:
-        return self.phi.mT @ self.phi / self.count + MU * torch.eye(self.phi.shape[1], dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -45,27 +25,46 @@ class Answer:
 
 
 @pytest.fixture
-def rows() -> Rows:
+def rows() -> SharedFeatures:
     phi = torch.randn((7, 3), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    return Rows(phi * torch.tensor([1.5, 0.6, 0.1], dtype=torch.float64), DRAWS)
+    return SharedFeatures(phi * torch.tensor([1.5, 0.6, 0.1], dtype=torch.float64), DRAWS)
 
 
-def exact(rows: Rows):
-    def solve(right: torch.Tensor) -> Answer:
-        weights = torch.linalg.solve(rows.hessian, right)
-        return Answer(weights, float(torch.linalg.norm(rows.hessian @ weights - right)))
+def dense_hessian(rows: SharedFeatures) -> torch.Tensor:
+    return rows.phi.mT @ rows.phi / rows.count + MU * torch.eye(3, dtype=torch.float64)
 
-    return solve
+
+def by_krylov(features, budget: float):
+    """Return a fit of random targets by the solver that fits the model."""
+    return lambda targets, reference: solve_krylov(RetainedProblem(features, targets, MU, reference), budget=budget)
 
 
 def test_covariance(rows, seeded_bytes):
     """30,000 draws (columns). Size 1e-6 (5.2 errors, six entries); power: without sqrt(mu) eps2 a variance falls
     by more than half, with n in place of sqrt(n) by six sevenths; a sigma 5 % off stands 12 errors out."""
-    answer = perturbed_solve(rows, exact(rows), seeded_bytes(6), mu=MU, sigma=0.5, tau=0.05, residual_budget=1e-9)
+    answer = perturbed_solve(
+        rows, by_krylov(rows, 1e-6), seeded_bytes(6), mu=MU, sigma=0.5, tau=0.05, residual_budget=1e-6
+    )
     for wrong, passes in ((1.0, True), (1.05, False)):
-        sigma = (0.5 * wrong) ** 2 * torch.linalg.inv(rows.hessian) + 0.05**2 * torch.eye(3, dtype=torch.float64)
+        sigma = (0.5 * wrong) ** 2 * torch.linalg.inv(dense_hessian(rows)) + 0.05**2 * torch.eye(3, dtype=torch.float64)
         white = torch.linalg.solve_triangular(torch.linalg.cholesky(sigma), answer.noise, upper=False)
         excess = (white @ white.mT / DRAWS - torch.eye(3, dtype=torch.float64)) * math.sqrt(DRAWS)
+        excess.diagonal().div_(math.sqrt(2.0))
+        assert (float(excess.abs().max()) < 5.2) == passes
+
+
+def test_covariance_with_features_per_output(seeded_bytes):
+    """1,500 draws of one column. Size 1e-6 (5.2 errors, six entries); power: sigma 25 % off stands 10 errors out."""
+    phi = torch.randn((5, 2, 3), generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    features, source, draws = PerOutputFeatures(phi), seeded_bytes(7), 1500
+    plan = {"mu": MU, "sigma": 0.5, "tau": 0.05, "residual_budget": 1e-6}
+    noise = [perturbed_solve(features, by_krylov(features, 1e-6), source, **plan).noise for _ in range(draws)]
+    flat = phi.flatten(0, 1)
+    hessian = flat.mT @ flat / 5 + MU * torch.eye(3, dtype=torch.float64)
+    for wrong, passes in ((1.0, True), (1.25, False)):
+        sigma = (0.5 * wrong) ** 2 * torch.linalg.inv(hessian) + 0.05**2 * torch.eye(3, dtype=torch.float64)
+        white = torch.linalg.solve_triangular(torch.linalg.cholesky(sigma), torch.cat(noise, 1), upper=False)
+        excess = (white @ white.mT / draws - torch.eye(3, dtype=torch.float64)) * math.sqrt(draws)
         excess.diagonal().div_(math.sqrt(2.0))
         assert (float(excess.abs().max()) < 5.2) == passes
 
@@ -81,7 +80,9 @@ def test_truncation_is_priced_at_its_worst():
 
 
 def test_the_public_budget_is_charged_not_the_residual_reached(rows):
-    answer = perturbed_solve(rows, exact(rows), secrets.token_bytes, mu=MU, sigma=0.5, tau=0.05, residual_budget=1e-5)
+    answer = perturbed_solve(
+        rows, by_krylov(rows, 1e-6), secrets.token_bytes, mu=MU, sigma=0.5, tau=0.05, residual_budget=1e-5
+    )
     assert answer.truncation_nats == truncation_nats(1e-5, 0.05, MU)
 
 
@@ -89,7 +90,7 @@ def test_a_solve_that_stops_too_early_is_refused(rows):
     with pytest.raises(BoundRefused, match="solved to a residual of"):
         perturbed_solve(
             rows,
-            lambda right: Answer(torch.zeros_like(right), float(torch.linalg.norm(right))),
+            lambda _, reference: Answer(reference, 1.0),
             secrets.token_bytes,
             mu=MU,
             sigma=0.5,
@@ -102,13 +103,19 @@ def test_a_solve_that_stops_too_early_is_refused(rows):
 def test_bad_input_is_named(rows, change):
     arguments = {"mu": MU, "sigma": 0.5, "tau": 0.05, "residual_budget": 1e-6} | change
     with pytest.raises(OutOfRange):
-        perturbed_solve(rows, exact(rows), secrets.token_bytes, **arguments)
+        perturbed_solve(rows, by_krylov(rows, 1e-6), secrets.token_bytes, **arguments)
 
 
 def test_no_records_is_named(rows):
     with pytest.raises(OutOfRange, match="count"):
         perturbed_solve(
-            Rows(rows.phi[:0], 2), exact(rows), secrets.token_bytes, mu=MU, sigma=1.0, tau=0.1, residual_budget=1.0
+            rows.take(torch.arange(0)),
+            by_krylov(rows, 1e-6),
+            secrets.token_bytes,
+            mu=MU,
+            sigma=1.0,
+            tau=0.1,
+            residual_budget=1.0,
         )
 
 
