@@ -20,7 +20,7 @@ WITHOUT_NOISE = (
     "Infinite. This model publishes without noise, so whoever has two versions, with and without the records, can "
     "compute from their difference what the records were. Noise would make it finite."
 )
-OF_ONE_VERSION = "Of the active version alone, for the record it exposes most. Earlier versions that held it add theirs."
+OF_ONE_VERSION = "Of the active version, for the record it exposes most. Earlier versions that held it add theirs."
 ALONE = "Infinite. The record is the only one that the version holds, or so dominant that noise cannot hide it."
 
 
