@@ -13,6 +13,8 @@
     │   └── StoreUnsuitable     the object store keeps what is deleted, or its address is wrong
     ├── SignatureInvalid        a signed envelope does not verify
     ├── MigrationNeeded         the database's tables are older or newer than this program
+    ├── DowngradeRefused        undoing migrations would lose data
+    ├── RolesRefused            the database's roles cannot be made
     ├── KeyRefused              an API key is unknown, expired or revoked
     ├── NotFound                no such cohort, model, version, request, job or certificate
     ├── NameTaken               a cohort or model of that name exists
@@ -150,6 +152,26 @@ class MigrationNeeded(LedgerError):
     def __init__(self, current: str | None, needed: str | None) -> None:
         super().__init__(
             f"The database stands at migration {current}, this program needs {needed}. Run `lacuna db upgrade`."
+        )
+
+
+class DowngradeRefused(LedgerError):
+    """Undoing migrations would lose something, or leave something that older programs misread. Nothing was changed."""
+
+    def __init__(self, why: list[str]) -> None:
+        super().__init__(
+            f"The database was not downgraded: {'; '.join(why)}. Nothing was changed. To run the older program, "
+            "restore the backup that was taken before the upgrade, or export and delete what is named here first."
+        )
+
+
+class RolesRefused(LedgerError):
+    """The roles of the database cannot be made or granted. Nothing was changed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The database's roles were not set: {why}. Nothing was changed. Run it on PostgreSQL, as the owner of the "
+            "tables, who may create roles; `lacuna db roles --print` shows the statements for an administrator."
         )
 
 

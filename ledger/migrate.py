@@ -9,9 +9,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
-from ledger.errors import MigrationNeeded
+from ledger import data_loss
+from ledger.errors import DowngradeRefused, MigrationNeeded
 from ledger.tables import Base
 
 _LOCK = 7_203_955_661  # an arbitrary number that all migrating processes share
@@ -33,9 +36,30 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Undo migrations down to `revision` ("base" undoes all of them). Data in dropped tables is lost."""
+    """Undo migrations down to `revision` ("base" undoes all of them), or nothing at all.
+
+    Raises DowngradeRefused: something would be lost with a table or a column, or older programs would misread what
+    stays.
+    """
     with engine.connect().execution_options(lacuna_write=True) as connection, connection.begin():
-        command.downgrade(_config(connection), revision)
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _LOCK})
+        before = data_loss.contents(connection)
+        try:
+            rebuilt = _rebuilt(MigrationContext.configure(connection).get_current_revision(), revision)
+            command.downgrade(_config(connection), revision)
+        except (CommandError, RevisionError) as problem:
+            raise DowngradeRefused([f"no migrations lead from where it stands down to {revision!r}"]) from problem
+        except RuntimeError as problem:  # how a migration says no
+            raise DowngradeRefused([str(problem)]) from problem
+        if lost := data_loss.losses(before, connection, rebuilt=rebuilt):
+            raise DowngradeRefused([f"it would lose {', '.join(lost)}"])
+
+
+def _rebuilt(current: str | None, revision: str) -> set[str]:
+    """Return the tables that the migrations between these two fill from others when they are applied."""
+    scripts = ScriptDirectory.from_config(_config()).iterate_revisions(current or "base", revision)
+    return {table for script in scripts for table in getattr(script.module, "REBUILT", ())}
 
 
 def require_current(engine: Engine) -> None:

@@ -106,6 +106,8 @@ KINDS: dict[type[Exception], Kind] = {
     facts.StoreFailed: UNAVAILABLE,
     facts.KeyUnavailable: UNAVAILABLE,
     facts.MigrationNeeded: UNAVAILABLE,
+    facts.DowngradeRefused: UNAVAILABLE,
+    facts.RolesRefused: UNAVAILABLE,
     facts.LedgerError: STORE_DAMAGED,
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,

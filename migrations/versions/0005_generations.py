@@ -8,6 +8,9 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+# What is refused below would be lost; any other row is that of a model's only generation.
+REBUILT = ("generations",)
+
 
 def upgrade() -> None:
     """Add the tables. Every model that exists is the first and only generation of a line of its own."""

@@ -12,7 +12,7 @@ from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, person
 
 from ledger import catalog, generations, lines
-from ledger.errors import ModelRetired, NameTaken, SuccessorNotReady, SuccessorPending
+from ledger.errors import DowngradeRefused, ModelRetired, NameTaken, SuccessorNotReady, SuccessorPending
 from ledger.migrate import downgrade, upgrade
 from ledger.tables import Generation, Model, ModelVersion
 from workers.runner import run_next
@@ -46,7 +46,7 @@ def test_models_of_before_become_lines_of_their_own(world: World) -> None:
 
 def test_older_programs_do_not_get_two_generations(world: World) -> None:
     succeed(world)
-    with pytest.raises(RuntimeError, match="successors"):
+    with pytest.raises(DowngradeRefused, match="successors"):
         downgrade(world.ledger.database.engine, "0004")
     with world.ledger.database.read() as tx:
         assert len(generations.all_of(tx, world.model_id)) == 2

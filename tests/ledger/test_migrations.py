@@ -12,7 +12,7 @@ from support.world import NewWorld, World, person
 
 from ledger import events
 from ledger.database import open_engine
-from ledger.errors import MigrationNeeded
+from ledger.errors import DowngradeRefused, MigrationNeeded
 from ledger.migrate import differences, downgrade, require_current, upgrade
 from ledger.tables import Base, Certificate, Event, Leaf
 
@@ -66,7 +66,7 @@ def test_evidence_is_not_dropped(world: World) -> None:
     with world.ledger.database.begin() as tx:
         tx.session.add(Certificate(request_id=request_id, tenant_id=world.tenant_id, envelope=b"{}", created_at=1))
     engine = world.ledger.database.engine
-    with pytest.raises(RuntimeError, match="certificates"):
+    with pytest.raises(DowngradeRefused, match="certificates"):
         downgrade(engine, "base")
     require_current(engine)
     with world.ledger.database.read() as tx:

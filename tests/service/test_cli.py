@@ -26,6 +26,9 @@ from service.serving.inference import Inference
 COMMANDS = (
     "server",
     "worker",
+    "reconcile",
+    "jobs",
+    "retry",
     "upload",
     "forget",
     "status",
@@ -38,7 +41,9 @@ COMMANDS = (
     "suppression withdraw",
     "demo",
     "db upgrade",
+    "db downgrade",
     "db check",
+    "db roles",
     "key create",
 )
 
@@ -391,3 +396,34 @@ def test_withdrawing_a_suppression_from_a_terminal(asked: Lacuna, carol: str) ->
     assert asked("suppression", "withdraw", "--subject", carol).out.startswith("0 of them were suppressed")
     assert json.loads(asked("suppression", "count", "--json").out) == {**before, "withdrawn": before["withdrawn"] + 1}
     assert asked("suppression", "withdraw").status == 2
+
+
+def test_roles_and_downgrades_say_why_not(lacuna: Lacuna) -> None:
+    assert lacuna("db", "upgrade").status == 0
+    assert not Path("lacuna-data/keys").exists(), "whoever owns the tables needs no keys"
+    refused = lacuna("db", "roles")
+    assert (refused.status, refused.out) == (3, "")
+    assert "SQLite has no roles" in refused.err
+    refused = lacuna("db", "downgrade", "never")
+    assert refused.status == 3
+    assert "'never'" in refused.err
+    assert lacuna("db", "downgrade", "0006").status == 0
+    assert "lacuna db upgrade" in lacuna("db", "check").err
+    assert lacuna("key", "create", "--label", "x", "--scope", "predict").status == 3
+    assert lacuna("db", "upgrade").status == 0
+    assert lacuna("key", "create", "--label", "x", "--scope", "predict").status == 0
+    refused = lacuna("db", "downgrade", "base")
+    assert refused.status == 3
+    assert "table api_keys (1 rows)" in refused.err
+    assert lacuna("db", "check").status == 0
+
+
+def test_roles_are_printed_for_an_administrator(
+    lacuna: Lacuna, fresh_postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LACUNA_DATABASE_URL", fresh_postgres_database)
+    assert lacuna("db", "upgrade").status == 0
+    said = lacuna("db", "roles", "--print").out
+    assert "GRANT SELECT, INSERT ON events TO lacuna_app;" in said
+    assert "GRANT SELECT ON events TO lacuna_auditor;" in said
+    assert "GRANT SELECT ON api_keys TO lacuna_auditor;" not in said
