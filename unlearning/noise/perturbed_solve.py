@@ -4,8 +4,8 @@ The right side has covariance sigma^2 (A/n + mu I) = sigma^2 H, so z has sigma^2
 same features with random targets sigma sqrt(n) eps1 and the random reference sigma eps2 / sqrt(mu), so every solver of
 the model's own problem can draw its noise.
 
-An iterative solver stops early and leaves H z' = right side - rho. z' is then not exactly normal, because rho depends on
-the draw, and that must be paid for. After the solve, independent noise of standard deviation tau is added to every
+An iterative solver stops early and leaves H z' = right side - rho. z' is then not exactly normal, because rho depends
+on the draw, and that must be paid for. After the solve, independent noise of standard deviation tau is added to every
 coordinate. Couple the two releases W~ + z'(eps) and W* + z'(eps + s): the shortest s that moves the exact z by W~ - W*
 costs 1/2 ||s||^2, which is the white-box KL; what is left is H^-1 (rho(eps) - rho(eps + s)), at most 2 rho / mu long,
 hidden by tau:
