@@ -20,6 +20,9 @@ Clock = Callable[[], int]  # UTC integer microseconds
 Random = Callable[[int], bytes]  # cryptographic bytes
 
 TURN_S = 5.0
+CONNECT_S, POOL_S = 3, 5
+"""Seconds to wait for a database server, and for one of our own connections: after that a client is told 503."""
+VANISHED_MS = 10_000
 CHECKPOINT_MS = 20
 _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout = 15000",
@@ -46,7 +49,20 @@ def open_engine(url: str) -> Engine:
         return engine
     options = "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c timezone=UTC"
     return create_engine(
-        url, pool_size=16, max_overflow=16, pool_pre_ping=True, connect_args={"options": options, "connect_timeout": 5}
+        url,
+        pool_size=16,
+        max_overflow=16,
+        pool_pre_ping=True,
+        pool_timeout=POOL_S,
+        connect_args={
+            "options": options,
+            "connect_timeout": CONNECT_S,
+            # A server that vanished without closing is noticed by the kernel, not after its default of many minutes.
+            "tcp_user_timeout": VANISHED_MS,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
     )
 
 

@@ -260,10 +260,12 @@ def get(tx: Transaction, tenant_id: str, job_id: int) -> Job:
     return job
 
 
-def list_newest(tx: Transaction, tenant_id: str, *, limit: int = 100) -> Sequence[Job]:
-    """Return the newest jobs, at most `limit`."""
-    query = select(Job).where(Job.tenant_id == tenant_id).order_by(Job.id.desc()).limit(limit)
-    return tx.session.execute(query).scalars().all()
+def list_newest(tx: Transaction, tenant_id: str, *, state: str | None = None, limit: int = 100) -> Sequence[Job]:
+    """Return the newest jobs (in a state, or all), at most `limit`."""
+    query = select(Job).where(Job.tenant_id == tenant_id)
+    if state is not None:
+        query = query.where(Job.state == state)
+    return tx.session.execute(query.order_by(Job.id.desc()).limit(limit)).scalars().all()
 
 
 def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:

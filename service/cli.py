@@ -21,6 +21,7 @@ from service.commands import (
     server,
     suppressing,
     uploading,
+    working,
 )
 from service.commands.common import EXIT_CODES, NOT_AS_HOPED, REFUSED, UNREACHABLE, UNUSABLE, USAGE, err
 from service.local_errors import LocalError, NoKey
@@ -42,6 +43,8 @@ app.command()(correcting.correct)
 app.command()(forgetting.forget)
 app.command()(forgetting.status)
 app.command()(forgetting.certificate)
+app.command()(working.jobs)
+app.command()(working.retry)
 app.command()(demonstration.demo)
 app.add_typer(holding.hold, name="hold")
 app.add_typer(suppressing.suppression, name="suppression")

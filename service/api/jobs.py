@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from ledger import dry_runs, jobs, tables
@@ -20,6 +20,7 @@ from service.errors import documented
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+State = Literal["ready", "running", "done", "failed"]
 _READERS = ("data:write", "models:write", "forget:write", "audit:read")
 
 
@@ -69,10 +70,16 @@ def _shown(job: tables.Job, result: dict[str, Any] | None) -> Job:
 
 
 @router.get("", summary="List the jobs", responses=documented())
-def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)], limit: Limit = 100) -> Items[Job]:
+def list_all(
+    request: Request,
+    principal: Annotated[Principal, needs(*_READERS)],
+    state: Annotated[State | None, Query(description="Only jobs in this state; `failed`: given up.")] = None,
+    limit: Limit = 100,
+) -> Items[Job]:
     """The newest jobs of the tenant, newest first."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return Items(items=shown(tx, jobs.list_newest(tx, principal.tenant_id, limit=limit), principal))
+        found = jobs.list_newest(tx, principal.tenant_id, state=state, limit=limit)
+        return Items(items=shown(tx, found, principal))
 
 
 @router.get("/{job_id}", summary="Show a job", responses=documented(NotFound))
