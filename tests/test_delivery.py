@@ -18,10 +18,11 @@ from support.leaks import machine_paths_in, secrets_in
 from support.source_files import CHECKOUT, source_files, text_of
 from support.wheel import PACKAGES
 
-from ledger.settings import LedgerSettings
+from workers.settings import WorkerSettings
 
 COMPOSE = CHECKOUT / "docker-compose.yml"
-OWN_SERVICES = ("migrate", "api", "worker")
+WORKING = ("worker-cpu", "worker-gpu", "reconciler")
+OWN_SERVICES = ("migrate", "api", *WORKING)
 LONGEST_FILE_LINES = 399
 # The first migration makes all first tables in one step. Databases remember that step by its name, so it can neither be
 # split nor edited any more; that it was not is what excuses its length. Later migrations are short.
@@ -64,7 +65,7 @@ def test_published_ports_are_open_to_this_machine_only(compose: Any) -> None:
 def test_passwords_come_from_files_outside_the_repository(compose: Any) -> None:
     for service in compose["services"].values():
         for name, value in service["environment"].items():
-            if re.search("PASSWORD|DATABASE_URL|KEY", name):
+            if re.search("PASSWORD|DATABASE_URL|REDIS_URL|KEY", name):
                 assert name.endswith("_FILE")
                 assert value.startswith("/run/secrets/")
                 assert value.removeprefix("/run/secrets/") in service["secrets"]
@@ -77,8 +78,22 @@ def test_the_tables_exist_before_the_services_start(compose: Any) -> None:
     services = compose["services"]
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert "healthcheck" in services["postgres"]
-    for name in ("api", "worker"):
+    for name in ("api", *WORKING):
         assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_who_works_needs_valkey_and_is_watched(compose: Any) -> None:
+    valkey = compose["services"]["valkey"]
+    assert "noeviction" in str(valkey["command"])
+    assert valkey["networks"] == ["inside"]
+    assert "healthcheck" in valkey
+    for name in WORKING:
+        service = compose["services"][name]
+        assert service["depends_on"]["valkey"] == {"condition": "service_healthy"}
+        assert service["environment"]["LACUNA_ALIVE_FILE"] in str(service["healthcheck"]["test"])
+        assert service["restart"] == "unless-stopped"
+    assert "valkey" not in compose["services"]["api"]["depends_on"], "requests are accepted without it"
+    assert compose["services"]["worker-gpu"]["profiles"] == ["gpu"]
 
 
 def test_the_services_share_objects_and_keys_and_nothing_else_is_writable(compose: Any) -> None:
@@ -106,8 +121,8 @@ def test_every_setting_in_the_image_and_the_compose_file_exists(compose: Any, do
     used = set(re.findall(r"\bLACUNA_([A-Z_]+)=", dockerfile))
     for name in OWN_SERVICES:
         used |= {key.removeprefix("LACUNA_") for key in compose["services"][name]["environment"]}
-    assert used == {"DATA_DIR", "DATABASE_URL_FILE"}
-    assert {name.lower() for name in used} <= LedgerSettings.model_fields.keys()
+    assert used == {"DATA_DIR", "DATABASE_URL_FILE", "REDIS_URL_FILE", "GPU_JOBS", "ALIVE_FILE"}
+    assert {name.lower() for name in used} <= WorkerSettings.model_fields.keys()
 
 
 def test_the_image_is_not_root_and_says_whether_it_is_healthy(dockerfile: str) -> None:
