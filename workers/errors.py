@@ -5,7 +5,6 @@ WorkError
 ├── CheckFailed       a new version did not pass a check: it is not published
 ├── NothingToLearn    a cohort that is needed has no records
 ├── NoRidge           no candidate for mu gives a solve that can be proved
-├── NoNoise           no noise keeps both the accuracy and the exposure budget
 ├── Outdated          a model got another version while a dry run measured the old one
 ├── StillServed       an API process may still answer from an old version
 ├── StillWorked       other jobs work on a model that is to be destroyed
@@ -63,17 +62,6 @@ class Outdated(WorkError):
 
     def __init__(self) -> None:
         super().__init__("A model has got another version meanwhile. The dry run begins again.")
-
-
-class NoNoise(WorkError):
-    """No noise that leaves the model accurate enough keeps the exposure budget. Both are measured on public records."""
-
-    def __init__(self, budget: float, reached: float) -> None:
-        super().__init__(
-            f"With all the noise that accuracy allows, one version tells up to {reached:.3g} nats about a record; the "
-            f"exposure budget is {budget:.3g}. Register the model with a larger mu, a larger budget, a narrower "
-            "feature map, inverse-Hessian noise, or a sigma of your own."
-        )
 
 
 class StillServed(WorkError):

@@ -28,7 +28,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
 
     Ingestion comes next.
 
-    Raises NothingToLearn, NoNoise, UnlearningError, LedgerError.
+    Raises NothingToLearn, UnlearningError, LedgerError.
     """
     assert claim.model_id is not None
     ledger = deps.ledger
@@ -71,8 +71,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     noise = None
     if model.noise is not None:
         noise = planning.plan(model, public, public.extract(x, y) if held_out is None else held_out)
-        if noise.proposal is not None:
-            facts = (facts or {}) | {"noise": asdict(noise.proposal)}
+        if noise.planned is not None:
+            facts = (facts or {}) | {"noise": asdict(noise.planned)}
     deps.point("train_core.written")
     with ledger.database.begin() as tx:
         jobs.finish(tx, claim, facts)
