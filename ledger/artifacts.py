@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from ledger import inventory
 from ledger.database import Random
 from ledger.errors import ObjectCorrupt
 from ledger.keys import KeyRing
@@ -58,7 +59,8 @@ def open_artifact(ledger: Ledger, name: str, context: bytes, *, committed: str |
 
     Raises ObjectMissing, ObjectCorrupt, StoreFailed.
     """
-    content = unseal(ledger.objects.read(name), ring=ledger.ring, context=context, name=name)
+    sealed = inventory.read(ledger.database, ledger.objects, name)
+    content = unseal(sealed, ring=ledger.ring, context=context, name=name)
     if len(content) < SALT_SIZE:
         raise ObjectCorrupt(name, "it is shorter than its salt")
     salt, body = content[:SALT_SIZE], content[SALT_SIZE:]
@@ -69,7 +71,8 @@ def open_artifact(ledger: Ledger, name: str, context: bytes, *, committed: str |
 
 def open_public(ledger: Ledger, name: str, model_id: str) -> bytes:
     """Return the bytes of a public model. Raises ObjectMissing, ObjectCorrupt, StoreFailed."""
-    return unseal(ledger.objects.read(name), ring=ledger.ring, context=public_context(model_id), name=name)
+    sealed = inventory.read(ledger.database, ledger.objects, name)
+    return unseal(sealed, ring=ledger.ring, context=public_context(model_id), name=name)
 
 
 def challenge_digest(challenge: bytes, body: bytes) -> str:

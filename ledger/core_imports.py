@@ -87,5 +87,5 @@ def list_all(tx: Transaction, tenant_id: str) -> Sequence[CoreImport]:
 
 def read(ledger: Ledger, core: CoreImport) -> bytes:
     """Return the file as it was imported. Raises ObjectMissing, ObjectCorrupt, StoreFailed."""
-    sealed = ledger.objects.read(core.object_name)
+    sealed = inventory.read(ledger.database, ledger.objects, core.object_name)
     return unseal(sealed, ring=ledger.ring, context=core_context(core.id), name=core.object_name)

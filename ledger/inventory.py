@@ -6,13 +6,15 @@ first refers to it, and `doomed` in the one that last did. So whatever a crash l
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 
 from ledger.database import Database, Transaction
-from ledger.errors import LeaseLost, LedgerError, ObjectMissing, StoreFailed, UploadClosed
+from ledger.errors import LeaseLost, LedgerError, ObjectCorrupt, ObjectMissing, StoreFailed, UploadClosed
 from ledger.objects import ObjectStore, Written
 from ledger.tables import Job, StoredObject, Upload
 
@@ -89,6 +91,22 @@ def write_pending_each(
     names = book(database, tenant_id, kind, owner, count=len(blobs))
     write_booked(database, store, owner, {name: [blob] for name, blob in zip(names, blobs, strict=True)})
     return names
+
+
+def read(database: Database, store: ObjectStore, name: str) -> bytes:
+    """Return a whole object, if it is the one whose SHA-256 was noted when it was written.
+
+    Encryption alone would not tell an older object of the same owner that somebody has put in its place.
+    Raises ObjectMissing: it is not in the store, or no row knows it; ObjectCorrupt, StoreFailed.
+    """
+    with database.read() as tx:
+        row = tx.session.execute(select(StoredObject.sha256).where(StoredObject.name == name)).one_or_none()
+    if row is None:
+        raise ObjectMissing(name)
+    content = store.read(name)
+    if row.sha256 is None or not hmac.compare_digest(hashlib.sha256(content).hexdigest(), row.sha256):
+        raise ObjectCorrupt(name, "its bytes are not those that were written: their SHA-256 is not the ledger's")
+    return content
 
 
 def _given_up(owner: str) -> LedgerError:

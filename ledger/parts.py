@@ -108,7 +108,7 @@ def read(ledger: Ledger, upload_id: str) -> Iterator[bytes]:
         query = select(UploadPart).where(UploadPart.upload_id == upload_id).order_by(UploadPart.start)
         found = list(tx.session.execute(query).scalars())
     for part in found:
-        sealed = ledger.objects.read(part.object_name)
+        sealed = inventory.read(ledger.database, ledger.objects, part.object_name)
         context = part_context(upload_id, part.start)
         yield unseal(sealed, ring=ledger.ring, context=context, name=part.object_name)
 

@@ -10,7 +10,8 @@ A record's associated data is the owner's context and its id: a ciphertext put u
 shard does not open. Its nonce is its id, which never repeats under one data key, since every shard gets a new key and
 ids are unique within it. So a shard can be written again without some records by copying ciphertexts, and no
 decryption. The SHA-256 needs no key for the same reason; it catches accidents in the index. That records were left out
-by somebody who can write to the store is caught one level up, by the object's digest in the ledger.
+by somebody who can write to the store, or put back, is caught one level up, by the object's digest in the ledger:
+whoever reads a whole shard reads it by `ledger.inventory.read` and hands the bytes in.
 """
 
 import hashlib
@@ -18,14 +19,13 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.errors import KeyUnavailable, ObjectCorrupt, ObjectRefused, RecordMissing
 from ledger.keys import KEY_SIZE, TAG_SIZE, WRAPPED_SIZE, KeyRing, RandomBytes
-from ledger.objects import ObjectStore
 
 MAGIC = b"LacShar\x01"  # the last byte is the version of the format
 LARGEST_ID = 2**63 - 1  # so that it fits a signed column
@@ -63,6 +63,33 @@ def encode_shard(records: Sequence[tuple[int, bytes]], *, ring: KeyRing, context
     return _assemble(ring.wrap(key, MAGIC + context), closed)
 
 
+class Ranges(Protocol):
+    """What a shard is read from: an object store, or one object's bytes in memory."""
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Length of the whole object in bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """One object's bytes as the only object of a store."""
+
+    content: bytes
+
+    def read_range(self, _name: str, offset: int, length: int) -> bytes:
+        """See Ranges."""
+        return self.content[offset : offset + length]
+
+    def size(self, _name: str) -> int:
+        """See Ranges."""
+        return len(self.content)
+
+
 @dataclass
 class ShardReader:
     """Reads records of one stored shard, fetching only the ranges it needs. The index is fetched once.
@@ -71,7 +98,7 @@ class ShardReader:
     `encode_shard` or `without` wrote for this context.
     """
 
-    store: ObjectStore
+    store: Ranges
     name: str
     ring: KeyRing = field(kw_only=True)
     context: bytes = field(kw_only=True)

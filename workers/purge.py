@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ledger import certificates, inventory, jobs, leases, lineage, purging, requests, versions
+from ledger import certificates, inventory, jobs, leases, lineage, purging, requests, shard_records, versions
 from ledger.database import Transaction
 from ledger.errors import LineageBroken, ObjectMissing
 from ledger.purging import DoomedShard
@@ -158,7 +158,12 @@ def _rewrite_shards(
 def _rewrite(deps: Deps, claim: jobs.Claim, shards: list[DoomedShard], left_undone: frozenset[str]) -> list[Rewritten]:
     """Rewrite some shards: all their objects are written side by side, then all are put in place in one transaction."""
     objects = [(kind, name, context, shard) for shard in shards for kind, name, context in _objects(shard)]
-    rests = {name: _without(deps, name, context, shard) for _, name, context, shard in objects}
+    with deps.ledger.database.read() as tx:
+        known = shard_records.known(tx, [shard.shard_id for shard in shards])
+    rests = {
+        name: _only(deps, name, context, known[shard.shard_id] - set(shard.record_ids))
+        for _, name, context, shard in objects
+    }
     successors: dict[str, str | None] = dict.fromkeys(rests)
     for kind in ("records", "features"):
         old = [name for its_kind, name, _, _ in objects if its_kind == kind and rests[name] is not None]
@@ -190,10 +195,14 @@ def _to_read_back(shard: DoomedShard, successors: Mapping[str, str | None]) -> R
     )
 
 
-def _without(deps: Deps, name: str, context: bytes, shard: DoomedShard) -> bytes | None:
-    """Return an object's bytes without the forgotten records, None when nothing is left."""
+def _only(deps: Deps, name: str, context: bytes, kept: set[int]) -> bytes | None:
+    """Return an object's bytes with these records only, None when nothing is left.
+
+    Records that the ledger does not know go too: they would be in an older object that was put in this one's place.
+    A damaged record is copied as it is, so that it keeps nobody from being forgotten.
+    """
     reader = ShardReader(deps.ledger.objects, name, ring=deps.ledger.ring, context=context)
-    return without(reader, set(shard.record_ids) & set(reader.ids()))
+    return without(reader, set(reader.ids()) - kept)
 
 
 def _verify_gone(deps: Deps, request_ids: list[str], rewritten: list[Rewritten], doomed: list[str]) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
 
+from ledger import inventory
 from ledger.ledger import Ledger
-from ledger.shards import ShardReader
+from ledger.shards import InMemory, ShardReader
 from ledger.tables import Cohort, Record, RecordShard, Upload
 from ledger.uploads import record_context
 
@@ -38,14 +39,23 @@ def read_cohort(ledger: Ledger, cohort_id: str) -> tuple[Records, Labels]:
         labels = {row.id: row.class_index for row in tx.session.execute(of_cohort)}
     found = []
     for name in names:
-        reader = ShardReader(ledger.objects, name, ring=ledger.ring, context=record_context(cohort_id))
+        reader = _whole(ledger, name, record_context(cohort_id))
         found += [(labels[record_id], payload) for record_id, payload in reader.read_all()]
     found.sort()
     return decode([payload for _, payload in found], cohort), np.array([label for label, _ in found], dtype=np.int64)
 
 
 def read_shard(ledger: Ledger, cohort: Cohort, object_name: str) -> tuple[list[int], Records]:
-    """Return the ids and records of one shard. Raises ObjectMissing when the shard was rewritten meanwhile."""
-    reader = ShardReader(ledger.objects, object_name, ring=ledger.ring, context=record_context(cohort.id))
+    """Return the ids and records of one shard.
+
+    Raises ObjectMissing when the shard was rewritten meanwhile, ObjectCorrupt when it is not the one that was written:
+    an older one would bring forgotten records back.
+    """
+    reader = _whole(ledger, object_name, record_context(cohort.id))
     pairs = list(reader.read_all())
     return [record_id for record_id, _ in pairs], decode([payload for _, payload in pairs], cohort)
+
+
+def _whole(ledger: Ledger, name: str, context: bytes) -> ShardReader:
+    content = InMemory(inventory.read(ledger.database, ledger.objects, name))
+    return ShardReader(content, name, ring=ledger.ring, context=context)
