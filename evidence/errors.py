@@ -3,7 +3,9 @@
 EvidenceError
 ├── Malformed        the bytes are not in the form that they claim
 ├── ProofInvalid     a Merkle proof does not lead to the root
-└── NoteUnsigned     no signature on a note is by the given key
+├── NoteUnsigned     no signature on a note is by the given key
+├── SignatureInvalid a signed envelope is malformed, or not signed by the given key
+└── Contradiction    a certificate says things that cannot all be true
 """
 
 
@@ -35,4 +37,20 @@ class NoteUnsigned(EvidenceError):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"the note is not signed by {name}: {why}; check that it comes from this log, and the key")
         self.name = name
+        self.why = why
+
+
+class SignatureInvalid(EvidenceError):
+    """A signed envelope is malformed or was not signed by the given key."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the signature does not verify: {why}; do not trust the content")
+        self.why = why
+
+
+class Contradiction(EvidenceError):
+    """A certificate says things that cannot all be true."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the certificate contradicts itself or its entry in the log: {why}; ask who issued it")
         self.why = why

@@ -14,25 +14,32 @@ HEADER = "c2sp.org/tlog-proof@v1"
 
 @dataclass(frozen=True, slots=True)
 class TlogProof:
-    """The entry at `index`, the hashes that lead from it to the root, and the signed checkpoint with that root."""
+    """The entry at `index`, the hashes that lead from it to the root, and the signed checkpoint with that root.
+
+    extra: Lacuna puts the entry itself there, so that the file can be checked without asking for anything else.
+    """
 
     index: int
     path: Sequence[bytes]
     checkpoint: str
+    extra: bytes = b""
 
     def text(self) -> str:
         """Return the file, by custom named `*.tlog-proof`."""
-        lines = [HEADER, f"index {self.index}", *(base64.b64encode(step).decode() for step in self.path)]
+        extra = [f"extra {base64.b64encode(self.extra).decode()}"] if self.extra else []
+        lines = [HEADER, *extra, f"index {self.index}", *(base64.b64encode(step).decode() for step in self.path)]
         return "\n".join(lines) + "\n\n" + self.checkpoint
 
 
 def read_tlog_proof(text: str) -> TlogProof:
-    """Read `TlogProof.text` back; a line of extra data, which nothing vouches for, is passed over. Raises Malformed."""
+    """Read `TlogProof.text` back. Nothing vouches for the extra data until they are checked. Raises Malformed."""
     head, blank, checkpoint = text.partition("\n\n")
     lines = head.split("\n")
     if not blank or lines[0] != HEADER:
         raise Malformed("proof of a log", f"it does not begin with {HEADER}, or holds no checkpoint")
-    rest = lines[2:] if lines[1:2] and lines[1].startswith("extra ") else lines[1:]
+    rest, extra = lines[1:], b""
+    if rest and rest[0].startswith("extra "):
+        extra = decode(rest.pop(0).removeprefix("extra "), "proof of a log")
     word, _, number = (rest[0] if rest else "").partition(" ")
     if word != "index" or not number.isascii() or not number.isdigit() or len(number) > 18:
         raise Malformed("proof of a log", "it names no index")
@@ -41,7 +48,7 @@ def read_tlog_proof(text: str) -> TlogProof:
     path = [decode(line, "proof of a log") for line in rest[1:]]
     if any(len(step) != HASH_SIZE for step in path) or len(path) > 63:
         raise Malformed("proof of a log", "its path is not one of hashes")
-    return TlogProof(int(number), path, checkpoint)
+    return TlogProof(int(number), path, checkpoint, extra)
 
 
 def check_tlog_proof(text: str, leaf: bytes, key: NoteKey) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -206,4 +207,7 @@ def complete(
     tx.session.add(
         Certificate(request_id=request.id, tenant_id=request.tenant_id, envelope=envelope, created_at=tx.now)
     )
-    events.append(tx, request.tenant_id, "forget.completed", request.id, outcome=request.outcome, **evidence)
+    issued = hashlib.sha256(envelope).hexdigest()  # so the log vouches for the certificate too
+    events.append(
+        tx, request.tenant_id, "forget.completed", request.id, outcome=request.outcome, certificate=issued, **evidence
+    )

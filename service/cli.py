@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from evidence.errors import EvidenceError
 from ledger.errors import LedgerError
 from service.client_errors import ApiProblem, ClientError, ServiceUnreachable
 from service.commands import (
@@ -21,6 +22,7 @@ from service.commands import (
     server,
     suppressing,
     uploading,
+    verifying,
     working,
 )
 from service.commands.common import EXIT_CODES, NOT_AS_HOPED, REFUSED, UNREACHABLE, UNUSABLE, USAGE, err
@@ -48,6 +50,7 @@ app.command()(working.retry)
 app.command()(demonstration.demo)
 app.add_typer(holding.hold, name="hold")
 app.add_typer(suppressing.suppression, name="suppression")
+app.add_typer(verifying.verify, name="verify")
 app.add_typer(database.db, name="db")
 app.add_typer(database.key, name="key")
 
@@ -58,6 +61,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ServiceUnreachable, UNREACHABLE),
     (ApiProblem, REFUSED),
     (ClientError, NOT_AS_HOPED),
+    (EvidenceError, NOT_AS_HOPED),
     (LedgerError, REFUSED),
     (LocalError, UNUSABLE),
 )

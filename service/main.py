@@ -27,12 +27,14 @@ from service.api import (
     generations,
     holds,
     jobs,
+    metrics,
     models,
     operations,
     predictions,
     problems,
     records,
     suppressions,
+    transparency,
     versions,
 )
 from service.api import (
@@ -70,7 +72,9 @@ ROUTERS = (
     dry_runs,
     suppressions,
     holds,
+    transparency,
     jobs,
+    metrics,
     problems,
     dashboard,
 )

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger import batching
 from ledger.errors import LedgerError
+from ledger.log.sequencer import sequence
 from workers import sweeping
 from workers.deps import Deps
 from workers.runner import run_next
@@ -55,10 +56,11 @@ class Loop:
                 self._wake.wait(self._poll_s)
 
     def _sweep(self) -> None:
-        """Now and then, begin batches that are full, and take back what crashed processes left unfinished."""
+        """Now and then: begin full batches, give events their places in the log, take back what crashes left."""
         if self._deps.clock_us() - self._flushed_us >= FLUSH_EVERY_US:
             self._flushed_us = self._deps.clock_us()
             batching.flush(self._deps.ledger.database)
+            sequence(self._deps.ledger.database, self._deps.ledger.ring)
         if self._deps.clock_us() - self._swept_us < SWEEP_EVERY_US:
             return
         self._swept_us = self._deps.clock_us()

@@ -1,8 +1,8 @@
 """`python -m workers.reconciler`: what has to happen even if nobody asks for it. Safe to run several at once.
 
-It tells workers about jobs whose message was lost or whose worker is gone, and about batches whose time has come, and
-takes back what crashed processes left. It imports no torch. Without a Redis it only takes back: workers that look for
-jobs by themselves need nobody to tell them.
+It tells workers about jobs whose message was lost or whose worker is gone, and about batches whose time has come, takes
+back what crashed processes left, and gives events their places in the log. It imports no torch. Without a Redis it
+tells nobody: workers that look for jobs by themselves need nobody to tell them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ledger.broker import Broker
 from ledger.dispatcher import Dispatcher
 from ledger.errors import LedgerError
 from ledger.ledger import Ledger, open_ledger
+from ledger.log.sequencer import sequence
 from ledger.migrate import require_current
 from workers.logs import configure_logs
 from workers.settings import WorkerSettings
@@ -56,6 +57,7 @@ class Reconciler:
             try:
                 if batching.flush(self._ledger.database) and self._dispatcher is not None:
                     self._dispatcher.wake()
+                sequence(self._ledger.database, self._ledger.ring)
                 if time.monotonic() - swept >= self._settings.sweep_s:
                     swept = time.monotonic()
                     sweep(self._ledger)

@@ -34,19 +34,20 @@ def consistency(tx: Transaction, old: int, new: int) -> list[bytes]:
 
 
 def of_event(tx: Transaction, tenant_id: str, kind: str, subject: str) -> TlogProof:
-    """Return the proof that the newest event of this kind about `subject` stands in the log.
+    """Return the proof that the newest event of this kind about `subject` stands in the log, with the event in it.
 
     Raises NotFound: there is none, or it has no place yet; it gets one within moments.
     """
     query = (
-        select(Leaf.position)
+        select(Leaf.position, Event.body)
         .join(Event, Event.id == Leaf.event_id)
         .where(Event.tenant_id == tenant_id, Event.kind == kind, Event.subject == subject)
         .order_by(Event.id.desc())
         .limit(1)
     )
-    position = tx.session.execute(query).scalar_one_or_none()
-    if position is None:
+    found = tx.session.execute(query).first()
+    if found is None:
         raise NotFound(f"place in the log of {kind}", subject)
+    position, body = found
     checkpoint = newest_checkpoint(tx)
-    return TlogProof(position, StoredTree(tx).inclusion(position, checkpoint.size), checkpoint.note)
+    return TlogProof(position, StoredTree(tx).inclusion(position, checkpoint.size), checkpoint.note, body)
