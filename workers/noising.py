@@ -16,6 +16,7 @@ from ledger.tables import Model
 from unlearning.bounds.white_box import cheap_bound, covariance_slack
 from unlearning.linear.statistics_problem import from_statistics
 from unlearning.noise.covariance import Covariance, covariance_named
+from unlearning.noise.gaussian import truncation_nats
 from unlearning.noise.release import ReleaseGrid, grid_for
 from unlearning.public_model import PublicModel
 from unlearning.statistics import Statistics
@@ -24,7 +25,8 @@ from workers.errors import CheckFailed
 from workers.solving import Weights
 
 UNLIKELY = 40.0
-"""Noise whose size is less likely than 2 e^-40 is taken for a broken generator; that adds 1e-17 nats to any bound."""
+"""Noise whose size is less likely than 2 e^-40 is taken for a broken generator. Refusing it conditions the law on an
+event of probability 1 - 2 e^-40, which adds at most -log(1 - 2 e^-40) < 4 e^-40 nats, 2e-17."""
 RESERVE = 0.9
 """Of the residual that kappa allows; the rest is for the rounding of the noise's own covariance."""
 
@@ -76,6 +78,7 @@ def check(model: Model, public: PublicModel, statistics: Statistics, residual_bo
     law = covariance(model)
     hessian = from_statistics(statistics, public.plan, model.mu).hessian()
     nats = cheap_bound(residual_bound, law, model.mu) * covariance_slack(hessian, law, model.mu, 0.0) ** 2
+    nats += truncation_nats(noise.size) + 4.0 * math.exp(-UNLIKELY)
     # Written so that NaN is refused as well.
     if not nats <= model.kappa:
         raise CheckFailed("nats", "the weights before the noise are farther from the optimum than kappa allows")
