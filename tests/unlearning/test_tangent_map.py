@@ -16,6 +16,9 @@ from unlearning.feature_maps.kronecker import kronecker_blocks
 from unlearning.feature_maps.layer_calls import layer_parameters
 from unlearning.feature_maps.random_subspace import evenly, random_blocks
 from unlearning.feature_maps.subspace import Block, restricted
+from unlearning.prediction import predict_logits
+from unlearning.public_model import PublicModel, fit_public_model
+from unlearning.rows import pack
 
 SHAPES = {"mlp": (5,), "small-cnn": (1, 8, 8), "cifar-resnet-20": (3, 8, 8)}
 CHOSEN = {
@@ -65,7 +68,8 @@ def directions(made: CoreNetwork, blocks: list[Block], parameters: tuple[str, ..
 
 @pytest.mark.parametrize("kind", ["kronecker", "random"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_features_are_the_jacobian_times_the_directions(name: str, kind: str) -> None:
+def test_features_are_the_jacobian_times_the_directions(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearning.feature_maps.subspace.OUTPUTS_TOGETHER", 2)  # of three
     made, inputs = network(name)
     generator = torch.Generator().manual_seed(1)
     if kind == "kronecker":
@@ -183,6 +187,44 @@ def test_networks_that_overwrite_and_share_are_seen_rightly() -> None:
     assert float((phi - full @ directions(made, blocks, usable)).abs().max()) < TOLERANCE * float(
         full.norm(dim=2).max()
     )
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(11)
+    return draw.integers(0, 256, (60, 1, 8, 8)).astype(np.uint8), np.arange(60) % 3
+
+
+@pytest.fixture(scope="module", params=["tangent", "tangent-random"])
+def model(request: pytest.FixtureRequest, images: tuple[np.ndarray, np.ndarray]) -> PublicModel:
+    """A small-cnn with 24 directions on random images."""
+    return fit_public_model(
+        *images, class_names=("a", "b", "c"), architecture="small-cnn", feature_map=request.param, width=24,
+        capacity=1000, epochs=2, seed=5,
+    )  # fmt: skip
+
+
+def test_a_record_has_its_integers_in_every_row_and_company(
+    model: PublicModel, images: tuple[np.ndarray, np.ndarray]
+) -> None:
+    x, y = np.concatenate([images[0]] * 2), np.concatenate([images[1]] * 2)
+    together = pack(model.extract(x, y))
+    assert len(together[0]) == model.row_bytes
+    order = np.random.default_rng(1).permutation(120)
+    assert pack(model.extract(x[order], y[order])) == [together[i] for i in order]
+    assert [pack(model.extract(x[i : i + 1], y[i : i + 1]))[0] for i in (3, 77)] == [together[3], together[77]]
+
+
+def test_a_public_model_is_read_back_as_it_was(model: PublicModel, images: tuple[np.ndarray, np.ndarray]) -> None:
+    data = model.to_bytes()
+    again = PublicModel.from_bytes(data)
+    assert (again.to_bytes(), again.digest(), again.weight_shape) == (data, model.digest(), (24, 1))
+    assert pack(again.extract(*images)) == pack(model.extract(*images))
+    assert pack(again.unpack(pack(model.extract(*images)))) == pack(model.extract(*images))
+    assert again.no_statistics().cross.shape == (24, 1)
+    assert again.no_rows().phi.shape == (0, 3, 24)
+    with pytest.raises(ShapeMismatch):
+        predict_logits(again, np.zeros((24, 3)), images[0])
 
 
 def test_widths_are_shared_out_evenly_as_far_as_there_is_room() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from unlearning.architectures import CoreNetwork
 from unlearning.errors import OutOfRange
 from unlearning.feature_maps.layer_calls import LayerCalls, LayerInput, watch
-from unlearning.feature_maps.subspace import Block, gradients
+from unlearning.feature_maps.subspace import OUTPUTS_TOGETHER, Block, gradients
 
 MOMENT_RECORDS = 1000
 """Core records that second moments are measured on at most, drawn at random."""
@@ -50,17 +50,18 @@ def core_moments(network: CoreNetwork, parameters: Sequence[str], core_inputs: T
         with torch.enable_grad():
             with recorder:
                 logits = network.activations(batch).logits
+            if not recorder.calls:
+                return found
             for call in recorder.calls:
                 if call.weight is not None and call.kept is not None:
                     add(found.inputs, call.weight, call.kept)
-            for output in range(logits.shape[1] if recorder.calls else 0):
-                for call, gradient in zip(recorder.calls, gradients(logits, output, recorder.calls), strict=True):
-                    by_layer = call.by_position(gradient, records).double()
+            for some in torch.split(torch.arange(logits.shape[1]), OUTPUTS_TOGETHER):
+                for call, gradient in zip(recorder.calls, gradients(logits, some, recorder.calls), strict=True):
                     if call.weight is not None:
-                        each = by_layer.flatten(0, 1)
-                        add(found.gradients, call.weight, each.mT @ each / by_layer.shape[1])
+                        each = gradient.flatten(0, 2).double()
+                        add(found.gradients, call.weight, each.mT @ each / gradient.shape[2])
                     if call.bias is not None:
-                        whole = by_layer.sum(1)
+                        whole = gradient.sum(2).flatten(0, 1).double()
                         add(found.gradients, call.bias, whole.mT @ whole)
     return found
 

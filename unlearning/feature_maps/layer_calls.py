@@ -55,7 +55,7 @@ class LayerCall:
     output: Tensor
 
     def by_position(self, gradient: Tensor, records: int) -> Tensor:
-        """Return the output's gradient as (n, positions, outputs)."""
+        """Return a gradient in the output, of so many records, as (n, positions, o)."""
         return by_position(gradient, self.function, records)
 
 

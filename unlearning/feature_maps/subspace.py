@@ -15,6 +15,9 @@ from unlearning.architectures import CoreNetwork
 from unlearning.errors import OutOfRange, ShapeMismatch
 from unlearning.feature_maps.layer_calls import LayerCall, LayerCalls, LayerInput, watch
 
+OUTPUTS_TOGETHER = 10
+"""Backward passes at once, which bounds the memory."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
@@ -43,16 +46,17 @@ class Block:
         return int(self.pairs.shape[0])
 
     def project(self, kept: Tensor | None, gradient: Tensor) -> Tensor:
-        """Return the features (n, m) of one output, from a^T U (n, s, r), None for a bias, and g (n, s, o)."""
+        """Return features (c, n, m) of c outputs, from a^T U (n, s, r), None for a bias, and g (c, n, s, o)."""
         if kept is None:
-            return (gradient.sum(1) @ self.outputs)[:, self.pairs]
-        return (kept.mT @ (gradient @ self.outputs)).flatten(1)[:, self.pairs]
+            return (gradient.sum(2) @ self.outputs)[..., self.pairs]
+        return (kept.mT @ (gradient @ self.outputs)).flatten(2)[..., self.pairs]
 
 
 def restricted(network: CoreNetwork, blocks: Sequence[Block], inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return J(x) U (n, C, k), in the blocks' order, and the logits (n, C) of prepared inputs.
 
-    One forward pass, and one backward pass per output to the first layer with a direction. Safe from several threads.
+    One forward pass, and one backward pass per output, several at once, to the first layer with a direction. Safe from
+    several threads.
     Raises ShapeMismatch: the network has no such layer, or one of another size.
     """
     by_name = {block.parameter: block for block in blocks}
@@ -73,26 +77,34 @@ def restricted(network: CoreNetwork, blocks: Sequence[Block], inputs: Tensor) ->
         for block in blocks:
             places[block.parameter] = slice(position, position + block.width)
             position += block.width
-        for output in range(outputs):
-            for call, gradient in zip(recorder.calls, gradients(logits, output, recorder.calls), strict=True):
-                by_layer = call.by_position(gradient, records)
+        for some in torch.split(torch.arange(outputs), OUTPUTS_TOGETHER):
+            for call, gradient in zip(recorder.calls, gradients(logits, some, recorder.calls), strict=True):
                 for name, kept in ((call.weight, call.kept), (call.bias, None)):
                     if name is not None:
-                        phi[:, output, places[name]] += by_name[name].project(kept, by_layer)
+                        found = by_name[name].project(kept, gradient)
+                        phi[:, int(some[0]) : int(some[-1]) + 1, places[name]] += found.transpose(0, 1)
     return phi, logits.detach()
 
 
-def gradients(logits: Tensor, output: int, calls: Sequence[LayerCall]) -> list[Tensor]:
-    """Return the gradient of one logit, of each record by itself, in every layer's output."""
-    one = torch.zeros_like(logits)
-    one[:, output] = 1.0
+def gradients(logits: Tensor, chosen: Tensor, calls: Sequence[LayerCall]) -> list[Tensor]:
+    """Return the gradients of some logits, of each record by itself, in every layer's output: (c, n, positions, o)."""
+    records, outputs = logits.shape
+    ones = torch.eye(outputs, dtype=logits.dtype)[chosen].unsqueeze(1).expand(-1, records, -1)
+    last = int(chosen[-1]) + 1 == outputs
     found = torch.autograd.grad(
-        logits, [call.output for call in calls], one, retain_graph=output + 1 < logits.shape[1], allow_unused=True
+        logits,
+        [call.output for call in calls],
+        ones,
+        retain_graph=not last,
+        allow_unused=True,
+        is_grads_batched=True,
     )
-    return [
-        torch.zeros_like(call.output) if gradient is None else gradient
-        for call, gradient in zip(calls, found, strict=True)
-    ]
+    made = []
+    for call, gradient in zip(calls, found, strict=True):
+        known = call.output.new_zeros(len(chosen), *call.output.shape) if gradient is None else gradient
+        by_layer = call.by_position(known.flatten(0, 1), len(chosen) * records)
+        made.append(by_layer.reshape(len(chosen), records, *by_layer.shape[1:]))
+    return made
 
 
 def check_parameters(network: CoreNetwork, by_name: dict[str, Block]) -> None:
