@@ -21,7 +21,7 @@ from service.context import context_of
 from service.errors import EXPECTED, respond
 from service.refusals import CrossSite, NotAuthenticated, ScopeMissing
 
-GUARDED = ("/v1", "/dashboard")
+GUARDED = ("/v1", "/dashboard", "/metrics")
 ADMIN = "admin"
 _READING = ("GET", "HEAD", "OPTIONS")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ledger.ledger import Ledger
+from service.metrics import PredictionTimes
 from service.serving.inference import Inference
 from service.serving.registry import Registry
 from service.settings import ServiceSettings
@@ -17,7 +18,7 @@ from unlearning.architectures import BUILT_IN, Architectures
 class Context:
     """A process's dependencies.
 
-    `architectures` are the networks that may be named.
+    `architectures` are the networks that may be named. `predictions` is how long predictions took.
     `on_accepted` is called after a commit that left work for a worker; it must not wait.
     """
 
@@ -27,6 +28,7 @@ class Context:
     inference: Inference
     on_accepted: Callable[[], None]
     architectures: Architectures = BUILT_IN
+    predictions: PredictionTimes = field(default_factory=PredictionTimes)
 
 
 def context_of(scope: Any) -> Context:

@@ -77,6 +77,12 @@ async def predict(model_id: ModelId, request: Request, principal: Annotated[Prin
     Without one it is 503 with `Retry-After`: an answer from weights that may be forgotten is never sent.
     """
     context = context_of(request.scope)
+    with context.predictions.timing(principal.tenant_id):
+        return await _answer(model_id, request, principal)
+
+
+async def _answer(model_id: str, request: Request, principal: Principal) -> Response:
+    context = context_of(request.scope)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in (JSON, OCTETS):
         raise BodyNotOfType((JSON, OCTETS))
