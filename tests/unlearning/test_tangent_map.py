@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearning.architectures import Activations, CoreNetwork, build_network
+from unlearning.architectures import Activations, Architectures, CoreNetwork, build_network
 from unlearning.errors import OutOfRange, ShapeMismatch
 from unlearning.feature_maps import fit_feature_map
 from unlearning.feature_maps.cut_point import default_parameters
@@ -16,6 +16,8 @@ from unlearning.feature_maps.kronecker import kronecker_blocks
 from unlearning.feature_maps.layer_calls import layer_parameters
 from unlearning.feature_maps.random_subspace import evenly, random_blocks
 from unlearning.feature_maps.subspace import Block, restricted
+from unlearning.feature_maps.tangent import TangentMap
+from unlearning.feature_maps.tangent_features import tangent_features
 from unlearning.prediction import predict_logits
 from unlearning.public_model import PublicModel, fit_public_model
 from unlearning.rows import pack
@@ -225,6 +227,23 @@ def test_a_public_model_is_read_back_as_it_was(model: PublicModel, images: tuple
     assert again.no_rows().phi.shape == (0, 3, 24)
     with pytest.raises(ShapeMismatch):
         predict_logits(again, np.zeros((24, 3)), images[0])
+
+
+def test_an_operators_network_has_tangent_features_too() -> None:
+    def factory(_shape: tuple[int, ...], classes: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(144, classes))
+
+    made = Architectures({"theirs": factory}).build("theirs", (1, 8, 8), 3, torch.Generator().manual_seed(1)).eval()
+    core = torch.randn(20, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    fitted = fit_feature_map("tangent", made, core, width=30, generator=torch.Generator())
+    names = default_parameters(made)
+    assert set(names) == {f"module.{layer}.{part}" for layer in (0, 3) for part in ("weight", "bias")}
+    assert isinstance(fitted, TangentMap)
+    expected = jacobian(made, core, names) @ directions(made, list(fitted.blocks), names)
+    got = fitted.evaluate(made, core)[0] / fitted.scale
+    assert float((got - expected).abs().max()) < TOLERANCE * float(jacobian(made, core, names).norm(dim=2).max())
+    full = tangent_features(made, core, parameters=("module.3",)).core_outputs()
+    assert float((full - made(core).detach()).abs().max()) < TOLERANCE * float(full.abs().max())
 
 
 def test_widths_are_shared_out_evenly_as_far_as_there_is_room() -> None:
