@@ -16,7 +16,7 @@ from ledger.errors import LedgerError, StoreFailed
 from unlearning.errors import DeviceRefused
 from workers.errors import DeviceMissing
 from workers.hands import Hands
-from workers.logs import configure_logs
+from workers.logs import configure_library_logs, configure_logs
 from workers.settings import WorkerSettings
 from workers.tasks import add_tasks
 
@@ -35,17 +35,23 @@ def create_app(settings: WorkerSettings, hands: Hands) -> Celery:
 
     def open_hands(**_: Any) -> None:
         configure_logs(settings.log_level)
+        useful = False
         try:
             hands.open()
+            useful = True
         except (DBAPIError, PoolTimeout, StoreFailed) as problem:
             log.warning("the database is away; trying again at the first job", why=type(problem).__name__)
+            useful = True
         except (DeviceRefused, DeviceMissing, LedgerError) as problem:
             log.error("this worker cannot work", why=str(problem))
-            os.kill(os.getppid(), signal.SIGQUIT)  # else the parent would start child after child
-            raise SystemExit(1) from problem  # Celery goes on after other exceptions
+        finally:
+            if not useful:  # Celery would go on, and lose every message
+                os.kill(os.getppid(), signal.SIGQUIT)
 
     def keep_our_logs(**_: Any) -> None:
-        """Keep Celery from setting up its own."""
+        """Keep Celery from setting up its own; pass on its warnings."""
+        configure_library_logs("celery")
+        configure_library_logs("kombu")
 
     signals.worker_process_init.connect(open_hands, weak=False)  # nobody else keeps these functions
     signals.setup_logging.connect(keep_our_logs, weak=False)

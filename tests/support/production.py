@@ -6,17 +6,21 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
 
+from ledger.ledger import Ledger, open_ledger
+from ledger.settings import LedgerSettings
 from support.deployment import Deployment
 from support.processes import GuardedServer
 from support.valkey import start_valkey
+from support.world import clock_us
 
+CHECKOUT = Path(__file__).parents[2]
 SIGNALLING_WORKER = Path(__file__).with_name("signalling_worker.py")
 # Short, so that what is repeated by the clock is repeated within a test; the lease is one that only a dead or stopped
 # worker loses, also on a busy machine.
@@ -39,6 +43,11 @@ class Production(Deployment):
         """Start Valkey."""
         self.server, self.redis_url = start_valkey()
         self.settings = SETTINGS | self.settings | {"LACUNA_REDIS_URL": self.redis_url}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every process: scripts of the tests find the packages of this checkout too."""
+        return super().environment | {"PYTHONPATH": str(CHECKOUT)}
 
     def stop_redis(self) -> None:
         """Stop Valkey; what it held is gone."""
@@ -68,6 +77,20 @@ class Production(Deployment):
         """Start a worker whose child sends itself a signal at a point; return it and the file that tells of it."""
         note = self.folder / f"{number.name}-{point}"
         return self._start("signalling", str(SIGNALLING_WORKER), number.name, point, str(note)), note
+
+    def start_server_on(self, port: int) -> subprocess.Popen[bytes]:
+        """Start an API process on a port that clients know, without waiting for it."""
+        return self._start("server", "-m", "service.cli", "server", "--port", str(port), "--json", "--no-worker")
+
+    @contextlib.contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """Open the ledger in this process, to look at it."""
+        settings = LedgerSettings(data_dir=self.folder / "data", database_url=self.database_url)
+        opened = open_ledger(settings, clock=clock_us, random=os.urandom)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
     def start_reconciler(self) -> subprocess.Popen[bytes]:
         """Start a reconciler."""
