@@ -93,6 +93,32 @@ def test_the_head_is_the_ridge_regression() -> None:
     assert min(errors) < 1e-5 < sorted(errors)[2]
 
 
+def test_the_strength_has_the_smallest_cross_validation_error() -> None:
+    """Against the hat matrix of the regression, its column for the intercept included (that one decides sometimes)."""
+    without_intercept = 0
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        h = torch.randn(9, 6, generator=generator, dtype=torch.float64)
+        labels = torch.randint(0, 2, (9,), generator=generator)
+        labels[:2] = torch.tensor([0, 1])
+        weight, bias = fit_head(h, labels, 2, 1.0)
+        targets = torch.nn.functional.one_hot(labels, 2).double()
+        z = (h - h.mean(0)) / h.std(0, correction=0)
+        mean = torch.full((9, 9), 1 / 9, dtype=torch.float64)
+        errors, shorter, answers = [], [], []
+        for power in range(-6, 3):
+            penalty = 9 * 10.0**power * torch.eye(6, dtype=torch.float64)  # z has unit variance, so the unit is 1
+            hat = mean + z @ torch.linalg.solve(z.T @ z + penalty, z.T)
+            answers.append(hat @ targets)
+            squares = float((targets - answers[-1]).square().sum())
+            errors.append(squares / (1 - float(hat.trace()) / 9) ** 2)
+            shorter.append(squares / (1 - float((hat - mean).trace()) / 9) ** 2)
+        best = int(np.argmin(errors))
+        without_intercept += int(np.argmin(shorter)) != best
+        torch.testing.assert_close(h @ weight.double().T + bias.double(), answers[best], rtol=0, atol=1e-4)
+    assert without_intercept, "it has to matter somewhere"
+
+
 def test_features_that_say_nothing_are_refused() -> None:
     with pytest.raises(OutOfRange, match="features"):
         fit_head(torch.ones(10, 3), torch.arange(10) % 2, 2, 5.0)

@@ -11,7 +11,7 @@ from support.leftovers import leftovers
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, person
 
-from ledger import leases, lines
+from ledger import jobs, leases, lines
 from ledger.tables import Destruction, Event, Job, Model
 from workers.deps import Deps
 from workers.loop import sweep
@@ -108,3 +108,43 @@ def test_a_retired_model_gets_no_lease(new_world: NewWorld, database_url: str) -
     wait_until(lambda: run_next(world.deps), 10, "the job to be due again")
     with database.read() as tx:
         assert tx.session.get_one(Job, job_id).state == "done"
+
+
+def test_a_job_that_still_works_on_the_model_is_waited_for(new_world: NewWorld) -> None:
+    """It has the model in memory, so the model may not be called gone."""
+    world = trained(new_world)
+    with world.ledger.database.begin() as tx:
+        jobs.add_advance(tx, world.tenant_id, world.model_id)
+    working = jobs.claim(world.ledger.database, "another", lease_us=60_000_000)
+    assert working is not None
+    job_id = delete(world, world.model_id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.destroy.WAIT_US", 0)
+        assert run_next(world.deps)
+    with world.ledger.database.read() as tx:
+        assert tx.session.get_one(Job, job_id).state == "ready"  # it waits
+        assert tx.session.get_one(Model, world.model_id).state == "retiring"
+    with world.ledger.database.begin() as tx:
+        jobs.finish(tx, working)
+    wait_until(lambda: run_next(world.deps), 10, "the job to be due again")
+    with world.ledger.database.read() as tx:
+        assert tx.session.get_one(Job, job_id).state == "done"
+
+
+def test_what_is_still_in_the_store_after_its_deletion_is_not_certified(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = trained(new_world)
+    job_id = delete(world, world.model_id)
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.objects.LocalObjectStore.delete", lambda *_: None)
+        assert run_next(world.deps)
+    with world.ledger.database.read() as tx:
+        job = tx.session.get_one(Job, job_id)
+        assert (job.state, (job.error or "").partition(":")[0]) == ("ready", "CheckFailed")
+        assert tx.session.get(Destruction, world.model_id) is None
+    wait_until(lambda: run_next(world.deps), 10, "the job to be due again")
+    with world.ledger.database.read() as tx:
+        assert tx.session.get_one(Job, job_id).state == "done"
+        tx.session.get_one(Destruction, world.model_id)
+    assert leftovers(world.ledger) == []
