@@ -39,9 +39,9 @@ DIFFERENCING = (
     "Differencing exposure: what earlier versions told about a record while it was in them, to whoever compares them "
     "with versions without it; without noise that is unbounded."
 )
-PLANNED = (
-    " Of the models with an exposure budget, sigma was planned so that one version kept it on public records; "
-    "no account is kept of the users' records."
+BUDGETED = (
+    " For models with an exposure budget it is counted: a version is published only if, with it, what all versions of "
+    "that generation tell about the record that each is worst for stays within the budget in sum."
 )
 
 
@@ -85,8 +85,8 @@ def assumptions(covered: Covered) -> list[str]:
 
 def not_covered(covered: Covered) -> list[str]:
     """Return what the numbers do not cover, and what was done about it."""
-    planned = any(model.exposure_budget is not None for model, _ in covered)
-    return [DIFFERENCING + PLANNED if planned else DIFFERENCING]
+    budgeted = any(model.exposure_budget is not None for model, _ in covered)
+    return [DIFFERENCING + BUDGETED if budgeted else DIFFERENCING]
 
 
 def facts(model: Model, version: ModelVersion) -> dict[str, Any]:

@@ -9,6 +9,7 @@ UnlearningError
 ├── ProblemRefused        the solve cannot be proved accurate enough
 ├── BudgetMissed          an iterative solver stopped before its residual met the budget
 ├── BoundRefused          a bound in nats cannot be shown to keep its budget
+├── ExposureSpent         one more version would tell more about a record than its budget allows
 ├── DeviceRefused         a device does not multiply integers exactly
 ├── UnknownArchitecture   no network has this name
 ├── ArchitectureRefused   an operator's network cannot be used as a core
@@ -177,3 +178,13 @@ class BoundRefused(UnlearningError):
         self.float_error = float_error
         self.budget = budget
         self.reason = reason
+
+
+class ExposureSpent(UnlearningError):
+    """One more version would tell more about some record than the model's budget allows. No numbers: they are data."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "one more version would tell more about some record than the exposure budget allows, so it was not "
+            "published; register a successor with a larger budget or more noise"
+        )

@@ -16,7 +16,7 @@ from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from unlearning.weights import weights_to_bytes
-from workers import bounding, checks, models, noising, ridge, rows, solving
+from workers import bounding, checks, exposing, models, noising, ridge, rows, solving
 from workers.deps import Deps
 from workers.progress import Progress
 
@@ -61,6 +61,9 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         measured["mu"] = mu
     if model.noise is not None:
         measured |= {"nats": checked.nats, "fell_back": solved.fell_back}
+    if model.exposure_budget is not None:
+        spent = exposing.account(deps, model, public, before, checked.statistics, solved.weights, upto)
+        measured[exposing.KEY] = spent
     deps.point("advance.checked")
     with database.begin() as tx:
         bound = bounding.of_next_version(tx, model)
@@ -138,6 +141,8 @@ def _passed(model: Model, public: PublicModel) -> dict[str, object]:
         passed["mu"] = "pass"
     if model.noise is not None:
         passed |= {"nats": "pass", "noise": "pass"}
+    if model.exposure_budget is not None:
+        passed["exposure"] = "pass"
     fixed = model.residual_budget if model.mu is None else ridge.budget(model, public, model.mu)
     passed["residual_budget"] = "derived from mu" if fixed is None else f"{fixed:.6e}"
     return passed

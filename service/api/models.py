@@ -97,7 +97,9 @@ class Configuration(Body):
         None, description="With noise: nats that one version's solve may tell about the forgotten; 0.001."
     )
     exposure_budget: Positive | None = Field(
-        None, description="With noise: nats that versions may tell about a record that is in them; plans sigma."
+        None,
+        description="With noise: nats that all versions together may tell about a record that is in them. What would "
+        "exceed it is not published.",
     )
     residual_budget: Positive | None = Field(
         None, description="Largest norm of the loss's gradient, float error included, at which weights are published."
