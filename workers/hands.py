@@ -65,6 +65,13 @@ class Hands:
         self._dispatcher.start()
         log.info("worker opened", pid=os.getpid(), worker=self._deps.worker, device=self._device)
 
+    def close(self) -> None:
+        """Stop telling others, and close the ledger."""
+        if self._dispatcher is not None:
+            self._dispatcher.stop()
+        if self._deps is not None:
+            self._deps.ledger.close()
+
     def run(self, job_id: int) -> None:
         """Claim the job and run it to its end. Nothing happens if it is done, held by another, or not ready."""
         from workers.runner import run_claimed
