@@ -17,6 +17,7 @@ from service.commands import (
     correcting,
     database,
     demonstration,
+    diagnosing,
     forgetting,
     holding,
     server,
@@ -47,6 +48,7 @@ app.command()(forgetting.status)
 app.command()(forgetting.certificate)
 app.command()(working.jobs)
 app.command()(working.retry)
+app.command()(diagnosing.doctor)
 app.command()(demonstration.demo)
 app.add_typer(holding.hold, name="hold")
 app.add_typer(suppressing.suppression, name="suppression")

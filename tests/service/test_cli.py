@@ -37,6 +37,7 @@ COMMANDS = (
     "suppression count",
     "suppression withdraw",
     "demo",
+    "doctor",
     "db upgrade",
     "db downgrade",
     "db check",

@@ -1,0 +1,97 @@
+"""Where bytes lie: the object store, the disk, and the keys without which none of them opens."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from ledger.database import Random
+from ledger.errors import KeyUnavailable, LedgerError, StoreFailed
+from ledger.keys import MASTER, SIGNING, KeyRing
+from ledger.objects import new_name, open_store
+from ledger.settings import LedgerSettings
+from ledger.tables import Tenant
+from service.doctor.finding import Finding, ok, wrong
+
+SIZE = 100_000  # bytes of the object that is tried
+LEAST_FREE_BYTES = 2**30
+
+
+def objects(settings: LedgerSettings, random: Random) -> Finding:
+    """Write an object, read it, delete it, and see that it is gone. It carries a random name and random bytes."""
+    advice = "Check the store, its address LACUNA_OBJECTS_URL, the credentials and the permissions."
+    name, content = new_name(random), random(SIZE)
+    try:
+        store = open_store(settings.objects_url, Path(settings.data_dir) / "objects")
+        store.verify()
+        try:
+            written = store.write(name, [content])
+            same = store.read(name) == content and store.read_range(name, 7, 9) == content[7:16]
+            store.delete(name)
+        except BaseException:
+            with suppress(StoreFailed):
+                store.delete(name)
+            raise
+        if not same or written.sha256 != hashlib.sha256(content).hexdigest():
+            return wrong("objects", "what was read is not what was written", advice)
+        if store.exists(name):
+            return wrong("objects", "an object is still there after it was deleted", advice)
+    except LedgerError as problem:
+        return wrong("objects", str(problem), advice)
+    return ok("objects", "an object was written, read, and is gone after its deletion")
+
+
+def disk(settings: LedgerSettings, *, least_free_bytes: int = LEAST_FREE_BYTES) -> Finding:
+    """Whether there is room in the data directory."""
+    folder = Path(settings.data_dir)
+    if not folder.is_dir():
+        return wrong("disk", "the data directory is not there", "Correct LACUNA_DATA_DIR, or mount it.")
+    free = shutil.disk_usage(folder).free
+    said = f"{free / 2**30:.1f} GiB are free in the data directory"
+    if free < least_free_bytes:
+        return wrong("disk", said, f"Make room: {least_free_bytes / 2**30:.1f} GiB at least. Work waits without it.")
+    return ok("disk", said)
+
+
+def keys(settings: LedgerSettings, engine: Engine | None, random: Random) -> Finding:
+    """Whether the keys are there, closed to others, and those of this database (None: it cannot be asked)."""
+    folder = Path(settings.key_dir) if settings.key_dir else Path(settings.data_dir) / "keys"
+    for name in (MASTER, SIGNING):
+        file = folder / name
+        try:
+            mode = file.stat().st_mode
+        except OSError as problem:  # asked before opening the ring, which would make new keys
+            return wrong(
+                "keys", f"{name} is not there ({problem.strerror})", "Restore the key directory from its own backup."
+            )
+        if stat.S_IMODE(mode) & (stat.S_IRWXO | stat.S_IWGRP):
+            return wrong("keys", f"{name} can be read or written by others", f"chmod 600 {name}, and ask who read it.")
+    try:
+        ring = KeyRing.open(folder, random=random)
+    except KeyUnavailable as problem:
+        return wrong("keys", str(problem), "Restore the key directory from its own backup.")
+    tried = _try_on_tenants(ring, engine) if engine is not None else 0
+    if tried is None:
+        return wrong(
+            "keys",
+            "the master key is not the one that this database's keys are closed with",
+            "Restore the key directory that belongs to this database.",
+        )
+    return ok("keys", "there, closed to others" + (", and they open the database's keys" if tried else ""))
+
+
+def _try_on_tenants(ring: KeyRing, engine: Engine) -> int | None:
+    with Session(engine) as session:
+        tenants = session.execute(select(Tenant.id, Tenant.identifier_key)).all()
+    try:
+        for tenant_id, wrapped in tenants:
+            ring.unwrap(wrapped, tenant_id.encode())
+    except KeyUnavailable:
+        return None
+    return len(tenants)
