@@ -16,7 +16,7 @@ from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from unlearning.weights import weights_to_bytes
-from workers import bounding, checks, exposing, models, noising, ridge, rows, solving
+from workers import bounding, checks, exposure_account, models, noising, ridge, rows, solving
 from workers.deps import Deps
 from workers.progress import Progress
 
@@ -62,8 +62,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     if model.noise is not None:
         measured |= {"nats": checked.nats, "fell_back": solved.fell_back}
     if model.exposure_budget is not None:
-        spent = exposing.account(deps, model, public, before, checked.statistics, solved.weights, upto)
-        measured[exposing.KEY] = spent
+        spent = exposure_account.account(deps, model, public, before, checked.statistics, solved.weights, upto)
+        measured[exposure_account.KEY] = spent
     deps.point("advance.checked")
     with database.begin() as tx:
         bound = bounding.of_next_version(tx, model)

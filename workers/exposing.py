@@ -1,95 +1,52 @@
-"""The account of a model with an exposure budget: what its versions tell about the record that each is worst for.
-
-A version is compared with the one that would have been published without that record. The worst records of all versions
-are added up, though they may be different ones: so no record's own account has to be kept, and the sum errs on the safe
-side. It stands in the version's `measured`, which dies with the version, and passes to the next one.
-"""
+"""What a model's active version tells about records that are to leave it: their differencing exposure, in nats."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from ledger import folding
-from ledger.tables import Model, ModelVersion
+from ledger.tables import Model
 from unlearning.bounds.exposure import ScaledRidge, prepare
-from unlearning.errors import BoundRefused, ExposureSpent
+from unlearning.errors import BoundRefused
 from unlearning.linear.from_rows import features_of, targets_of
-from unlearning.linear.statistics_problem import from_statistics
-from unlearning.noise.covariance import Covariance
 from unlearning.public_model import PublicModel
+from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
-from workers import noising, rows
-from workers.deps import Deps
-from workers.solving import Weights
+from workers import noising
 
-KEY = "exposure"
-"""In `measured`: nats over all published versions so far."""
+WITHOUT_NOISE = (
+    "Infinite. This model publishes without noise, so whoever has two versions, with and without the records, can "
+    "compute from their difference what the records were. Noise would make it finite."
+)
+OF_ONE_VERSION = "Of the active version, for the record it exposes most. Earlier versions that held it add theirs."
+ALONE = "Infinite. The record is the only one that the version holds, or so dominant that noise cannot hide it."
 
 
-def account(
-    deps: Deps,
-    model: Model,
-    public: PublicModel,
-    before: ModelVersion | None,
-    statistics: Statistics,
-    solved: Weights,
-    upto: int,
-) -> float:
-    """Return the nats spent once the version up to `upto` is published: one pass over its records.
+def exposure(
+    model: Model, public: PublicModel, statistics: Statistics, removed: Iterable[QuantizedRows]
+) -> tuple[float | None, str]:
+    """Return the largest exposure of the removed records in the version with these statistics, and what it means.
 
-    Raises ExposureSpent: more than the budget; CheckFailed, LedgerError.
+    None stands for infinite, or for no record at all. The version's own distance from its optimum is left out: it is
+    within kappa. Raises ShapeMismatch, OutOfRange: rows that are not the model's.
     """
-    assert model.exposure_budget is not None
-    spent = 0.0 if before is None else float((before.measured or {})[KEY])
-    try:
-        total = spent + worst(deps, model, public, statistics, solved, upto)
-    except BoundRefused as refused:
-        raise ExposureSpent from refused
-    if not total <= model.exposure_budget:
-        raise ExposureSpent
-    return total
-
-
-def worst(deps: Deps, model: Model, public: PublicModel, statistics: Statistics, solved: Weights, upto: int) -> float:
-    """Return the largest exposure of a record in this version; 0 without records. Raises BoundRefused."""
+    if model.noise is None:
+        return None, WITHOUT_NOISE
+    if statistics.count < 2:
+        return None, ALONE
     assert model.mu is not None
-    law, plan = noising.covariance(model), public.plan
-    if not statistics.count:
-        return 0.0
-    if statistics.count == 1:
-        return of_only_record(from_statistics(statistics, plan, model.mu).hessian(), solved, law, model.mu)
-    version = prepare(
-        scaled(statistics.gram, 2 * plan.phi_exponent),
-        scaled(statistics.cross, plan.phi_exponent + plan.target_exponent),
-        statistics.count,
-        ScaledRidge(model.mu),
-        law,
-    )
-    with deps.ledger.database.read() as tx:
-        held = folding.held(tx, model.id, upto)
-    groups = rows.read_groups(deps.ledger, model.id, public, held)
-    return max(float(version.of(features_of(g, plan).phi, targets_of(g, plan)).max()) for g in groups)
-
-
-def of_only_record(hessian: Tensor, solved: Weights, law: Covariance, mu: float) -> float:
-    """Return KL(N(W, Sigma) || N(0, Sigma_0)) with H_0 = mu I, for isotropic and inverse-Hessian noise.
-
-    Without its only record a model publishes w_ref = 0 exactly. That it has none is public, so the law around 0 serves
-    as the reference.
-    """
-    square = float((torch.from_numpy(solved) ** 2).sum()) / float(law.sigma) ** 2
-    if law.power == 0:
-        return 0.5 * square
-    shares = mu / torch.linalg.eigvalsh(hessian)
-    shape = float((shares - 1.0 - shares.log()).sum())
-    return 0.5 * (mu * square + float(solved.shape[1]) * shape)
-
-
-def scaled(integers: npt.NDArray[np.int64], exponent: int) -> Tensor:
-    """Return integers on the grid of 2^-exponent in real units."""
-    return torch.from_numpy(integers).double() * math.ldexp(1.0, -exponent)
+    plan = public.plan
+    gram = torch.from_numpy(statistics.gram).double() * math.ldexp(1.0, -2 * plan.phi_exponent)
+    cross = torch.from_numpy(statistics.cross).double() * math.ldexp(1.0, -plan.phi_exponent - plan.target_exponent)
+    asked = prepare(gram, cross, statistics.count, ScaledRidge(model.mu), noising.covariance(model))
+    largest = 0.0
+    try:
+        for rows in removed:
+            if rows.count:
+                found = asked.of(features_of(rows, plan).phi, targets_of(rows, plan))
+                largest = max(largest, float(found.max()))
+    except BoundRefused:
+        return None, ALONE
+    return (largest, OF_ONE_VERSION) if math.isfinite(largest) else (None, ALONE)
