@@ -129,8 +129,9 @@ def test_one_request_meets_two_deaths_in_a_row_at_every_point(
         elif point != LAST:
             assert story.die(point) == point
     assert story.deaths == 2 * len(POINTS) - 1
-    # Each once, after eight deaths; the purge had more, but those before it rewrote a shard were forgotten then.
-    assert story.given_up == [("advance", MAX_ATTEMPTS + 1), ("purge", MAX_ATTEMPTS + 1)]
+    # Eight deaths without progress, and never fewer, end in a job that waits for an operator.
+    assert {kind for kind, _ in story.given_up} == {"advance", "purge"}
+    assert {attempts for _, attempts in story.given_up} == {MAX_ATTEMPTS + 1}
     deployment.start_server()
     deployment.start_worker()  # nothing is left to do for it
     with deployment.client() as client:

@@ -268,10 +268,11 @@ def get_public(world: World) -> str:
     ],
 )
 def test_what_is_left_out_stays_as_it_is(site: Site, body: Any, changed: Any) -> None:
-    model = site.world.register(feature_map="nystrom", width=8, mu=0.5)
+    model = site.world.register(feature_map="nystrom", width=8, mu=0.5, seed=17)
     before = get(site, f"/v1/models/{model}")
     after = post(site, f"/v1/models/{model}/successor", body)["model"]
-    same = ("core_cohort", "user_cohorts", "architecture", "feature_map", "width", "alpha", "mu", "capacity", "epochs")
+    same = ("core_cohort", "user_cohorts", "architecture", "feature_map", "width", "alpha", "mu", "capacity", "epochs",
+            "seed")  # fmt: skip
     assert {name: after[name] for name in same} == {name: before[name] for name in same} | changed
 
 
