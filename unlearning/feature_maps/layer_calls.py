@@ -18,6 +18,8 @@ from torch.overrides import TorchFunctionMode
 from unlearning.architectures import CoreNetwork
 
 CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+MANY = 16
+"""Columns that the linear algebra library handles alike for every row, as measured; `is_row_invariant` tests it."""
 ARGUMENTS: Mapping[object, tuple[str, ...]] = {
     functional.linear: CONVOLUTION[:3],
     functional.conv1d: CONVOLUTION,
@@ -40,8 +42,9 @@ class LayerInput:
 
         For a convolution a is the patch under the kernel. It is not cut out: V is used as r kernels.
         """
-        kernels = columns.to(self.input.dtype).mT.reshape(-1, *self.kernel_shape)
-        return by_position(self.function(self.input, kernels, **self.geometry), self.function, records)
+        kernels = padded(columns.to(self.input.dtype)).mT.reshape(-1, *self.kernel_shape)
+        made = by_position(self.function(self.input, kernels, **self.geometry), self.function, records)
+        return made[..., : columns.shape[1]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +60,14 @@ class LayerCall:
     def by_position(self, gradient: Tensor, records: int) -> Tensor:
         """Return a gradient in the output, of so many records, as (n, positions, o)."""
         return by_position(gradient, self.function, records)
+
+
+def padded(columns: Tensor) -> Tensor:
+    """Return a matrix with columns of zeros up to the next multiple of MANY.
+
+    Products with few columns run code whose last bits depend on a record's row; ingestion must not (`extraction.py`).
+    """
+    return functional.pad(columns, (0, -columns.shape[1] % MANY))
 
 
 def by_position(values: Tensor, function: object, records: int) -> Tensor:

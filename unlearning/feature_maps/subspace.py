@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlearning.architectures import CoreNetwork
 from unlearning.errors import OutOfRange, ShapeMismatch
-from unlearning.feature_maps.layer_calls import LayerCall, LayerCalls, LayerInput, watch
+from unlearning.feature_maps.layer_calls import LayerCall, LayerCalls, LayerInput, padded, watch
 
 OUTPUTS_TOGETHER = 10
 """Backward passes at once, which bounds the memory."""
@@ -47,9 +47,10 @@ class Block:
 
     def project(self, kept: Tensor | None, gradient: Tensor) -> Tensor:
         """Return features (c, n, m) of c outputs, from a^T U (n, s, r), None for a bias, and g (c, n, s, o)."""
+        outputs, columns = padded(self.outputs), self.outputs.shape[1]
         if kept is None:
-            return (gradient.sum(2) @ self.outputs)[..., self.pairs]
-        return (kept.mT @ (gradient @ self.outputs)).flatten(2)[..., self.pairs]
+            return (gradient.sum(2) @ outputs)[..., self.pairs]
+        return (kept.mT @ (gradient @ outputs)[..., :columns]).flatten(2)[..., self.pairs]
 
 
 def restricted(network: CoreNetwork, blocks: Sequence[Block], inputs: Tensor) -> tuple[Tensor, Tensor]:
