@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ledger import folding
 from ledger.tables import Model, ModelVersion
-from unlearning.bounds.exposure import ScaledRidge, prepare
-from unlearning.errors import BoundRefused, ExposureSpent
-from unlearning.linear.from_rows import features_of, targets_of
+from unlearning.errors import ExposureSpent
 from unlearning.linear.statistics_problem import from_statistics
 from unlearning.noise.covariance import Covariance
 from unlearning.public_model import PublicModel
 from unlearning.statistics import Statistics
-from workers import noising, rows
+from workers import exposing, noising, rows
 from workers.deps import Deps
 from workers.solving import Weights
 
@@ -46,34 +42,24 @@ def account(
     """
     assert model.exposure_budget is not None
     spent = 0.0 if before is None else float((before.measured or {})[KEY])
-    try:
-        total = spent + worst(deps, model, public, statistics, solved, upto)
-    except BoundRefused as refused:
-        raise ExposureSpent from refused
+    total = spent + worst(deps, model, public, statistics, solved, upto)
     if not total <= model.exposure_budget:
         raise ExposureSpent
     return total
 
 
 def worst(deps: Deps, model: Model, public: PublicModel, statistics: Statistics, solved: Weights, upto: int) -> float:
-    """Return the largest exposure of a record in this version; 0 without records. Raises BoundRefused."""
+    """Return the largest exposure of a record in this version; 0 without records, infinite if rounding decides it."""
     assert model.mu is not None
-    law, plan = noising.covariance(model), public.plan
     if not statistics.count:
         return 0.0
     if statistics.count == 1:
-        return of_only_record(from_statistics(statistics, plan, model.mu).hessian(), solved, law, model.mu)
-    version = prepare(
-        scaled(statistics.gram, 2 * plan.phi_exponent),
-        scaled(statistics.cross, plan.phi_exponent + plan.target_exponent),
-        statistics.count,
-        ScaledRidge(model.mu),
-        law,
-    )
+        hessian = from_statistics(statistics, public.plan, model.mu).hessian()
+        return of_only_record(hessian, solved, noising.covariance(model), model.mu)
     with deps.ledger.database.read() as tx:
         held = folding.held(tx, model.id, upto)
-    groups = rows.read_groups(deps.ledger, model.id, public, held)
-    return max(float(version.of(features_of(g, plan).phi, targets_of(g, plan)).max()) for g in groups)
+    found, _ = exposing.exposure(model, public, statistics, rows.read_groups(deps.ledger, model.id, public, held))
+    return math.inf if found is None else found
 
 
 def of_only_record(hessian: Tensor, solved: Weights, law: Covariance, mu: float) -> float:
@@ -88,8 +74,3 @@ def of_only_record(hessian: Tensor, solved: Weights, law: Covariance, mu: float)
     shares = mu / torch.linalg.eigvalsh(hessian)
     shape = float((shares - 1.0 - shares.log()).sum())
     return 0.5 * (mu * square + float(solved.shape[1]) * shape)
-
-
-def scaled(integers: npt.NDArray[np.int64], exponent: int) -> Tensor:
-    """Return integers on the grid of 2^-exponent in real units."""
-    return torch.from_numpy(integers).double() * math.ldexp(1.0, -exponent)

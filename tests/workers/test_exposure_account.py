@@ -137,7 +137,7 @@ def test_an_exposure_that_rounding_decides_is_not_published(
     def refuse(*_: Any) -> None:
         raise BoundRefused(math.inf, math.inf, math.inf, "a record has leverage 1 - 1e-12")
 
-    monkeypatch.setattr("workers.exposure_account.prepare", refuse)
+    monkeypatch.setattr("unlearning.bounds.exposure.Exposure.of", refuse)
     world = trained(new_world())
     (job,) = [job for job in world.jobs("failed") if job.kind == "advance"]
     assert (job.error or "").startswith("ExposureSpent")
