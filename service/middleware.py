@@ -13,6 +13,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
 
 from service.context import context_of
 from service.errors import respond
@@ -62,7 +63,8 @@ class RequestLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            with bound_contextvars(request_id=request_id):  # in all that is logged on the way, in threads too
+                await self._app(scope, receive, send_with_headers)
         finally:
             log.info(
                 "request",

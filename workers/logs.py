@@ -31,6 +31,7 @@ def configure_logs(level: str) -> None:
     """Write lines of `level` and above to standard error."""
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,  # the number of the job in hand
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

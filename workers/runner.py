@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from structlog.contextvars import bound_contextvars
 
 from ledger import dry_runs, generations, jobs, requests
 from ledger.database import Transaction
@@ -60,7 +61,15 @@ def run_next(deps: Deps) -> bool:
 
 
 def run_claimed(deps: Deps, claim: jobs.Claim) -> None:
-    """Run a claimed job to its end. Whatever it raises becomes a fact about the job, or (a lost lease) nothing."""
+    """Run a claimed job to its end. Whatever it raises becomes a fact about the job, or (a lost lease) nothing.
+
+    Everything that is logged meanwhile in this thread, by whatever the job calls, bears the job's number.
+    """
+    with bound_contextvars(job=claim.job_id, kind=claim.kind, fence=claim.fence):
+        _run_claimed(deps, claim)
+
+
+def _run_claimed(deps: Deps, claim: jobs.Claim) -> None:
     facts = log.bind(job=claim.job_id, kind=claim.kind, fence=claim.fence)
     if claim.attempts > jobs.MAX_ATTEMPTS:  # an attempt that ends in an error never gets this far
         problem = WorkerLost(claim.attempts - 1)
