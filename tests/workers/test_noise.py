@@ -134,6 +134,17 @@ def test_weights_lie_on_the_public_grid(new_world: NewWorld) -> None:
     assert grid.step < 2**-15 * SIGMA
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_features_per_output_are_solved_and_noised_too(new_world: NewWorld, solver: str) -> None:
+    world = trained(new_world(), solver=solver, noise="inverse_hessian", feature_map="tangent", width=9)
+    request_id = world.forget("person-1")
+    world.work()
+    assert world.request(request_id).state == "completed"
+    assert weights_from_bytes(world.weights()).shape[1] == 1
+    assert noise_is_plausible(world)
+    assert (world.active().measured or {})["fell_back"] is False
+
+
 def missing(*_: Any, **__: Any) -> Solution:
     raise BudgetMissed("stopped", residual_norm=1.0, residual_bound=1.0, budget=1e-9, iterations=3)
 
