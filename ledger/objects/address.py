@@ -15,13 +15,13 @@ _PREFIX = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*")
 
 
 def open_store(url: str | None, default: Path) -> ObjectStore:
-    """Return the store at `url`, or the folder `default` without one. Nothing is read or written yet.
+    """Return the store at `url`, or the folder `default` if there is none. Nothing is read or written yet.
 
     Only kinds of store are taken whose deletion was looked into: others may keep what is deleted, as Google's and
     Azure's do for days by default. Raises StoreUnsuitable: the address is malformed, of another kind, or holds a
     password; the message never repeats it.
     """
-    if url is None:
+    if not url:  # empty, as a compose file writes what is not set
         return LocalObjectStore(default)
     try:
         parts = urlsplit(url)

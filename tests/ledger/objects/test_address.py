@@ -12,8 +12,9 @@ from ledger.objects import LocalObjectStore, open_store
 NAME = "0123456789abcdef" * 2
 
 
-def test_without_an_address_objects_lie_in_the_given_folder(tmp_path: Path) -> None:
-    open_store(None, tmp_path / "objects").write(NAME, [b"x"])
+@pytest.mark.parametrize("url", [None, ""])
+def test_without_an_address_objects_lie_in_the_given_folder(url: str | None, tmp_path: Path) -> None:
+    open_store(url, tmp_path / "objects").write(NAME, [b"x"])
     assert (tmp_path / "objects" / "01" / "23" / NAME).read_bytes() == b"x"
 
 
@@ -28,7 +29,6 @@ def test_a_folder_may_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "",
         "/srv/objects",
         "file:objects",
         "file:///",
