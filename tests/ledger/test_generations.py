@@ -118,3 +118,20 @@ def test_names_fit_and_stay_taken(world: World) -> None:
         (shown,) = catalog.list_models(tx, world.tenant_id)
         assert shown.name == "model"
         assert tx.session.execute(select(ModelVersion)).first() is None
+
+
+def test_a_successor_that_may_take_over_is_told_to_follow_when_it_falls_behind(world: World) -> None:
+    beside = succeed(world)
+    world.work()
+    with world.ledger.database.begin() as tx:
+        generation, new = generations.successor(tx, world.model_id) or (None, None)
+        assert generation is not None
+        assert new is not None
+        generation.cut_over = lines.WHEN_READY
+        current = generations.current(tx, world.model_id)
+        current.applied_seq = (new.applied_seq or 0) + 1
+        tx.session.flush()
+        lines.cut_over_if_due(tx, world.model_id)
+        assert generations.current(tx, world.model_id).id == world.model_id
+    (job,) = world.jobs("ready")
+    assert (job.kind, job.model_id) == ("advance", beside.id)
