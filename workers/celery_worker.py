@@ -16,6 +16,7 @@ import secrets
 import sys
 
 import structlog
+from celery.worker import state
 
 from ledger.broker import CPU, GPU
 from workers.celery_app import create_app
@@ -33,8 +34,7 @@ def main(hands: Hands | None = None, settings: WorkerSettings | None = None) -> 
     settings = settings or WorkerSettings()
     configure_logs(settings.log_level)
     app = create_app(settings, hands or Hands(settings, device="cuda" if GPU in queues else "cpu"))
-    if settings.alive_file is not None:
-        app.steps["consumer"].add(Liveness.touching(settings.alive_file))
+    app.steps["consumer"].add(Liveness.touching(settings.alive_file))
     structlog.get_logger(__name__).info("worker started", pid=os.getpid(), queues=queues)
     worker = app.Worker(
         hostname=f"{secrets.token_hex(4)}@lacuna",
@@ -47,7 +47,7 @@ def main(hands: Hands | None = None, settings: WorkerSettings | None = None) -> 
         quiet=True,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    return int(worker.exitcode or state.should_terminate or 0)
 
 
 if __name__ == "__main__":

@@ -69,13 +69,18 @@ class Production(Deployment):
         with redis.Redis.from_url(self.redis_url) as client:
             return sum(int(client.llen(key)) for key in client.keys(f"{queue}*"))
 
-    def start_celery(self) -> subprocess.Popen[bytes]:
-        """Start a worker of the queue cpu."""
-        return self._start("celery", "-m", "service.cli", "worker", "--queue", "cpu")
+    def start_celery(self, queue: str = "cpu", **settings: str) -> subprocess.Popen[bytes]:
+        """Start a worker of a queue, with more variables in its environment."""
+        before = self.settings
+        self.settings = before | settings
+        try:
+            return self._start("celery", "-m", "service.cli", "worker", "--queue", queue)
+        finally:
+            self.settings = before
 
     def start_signalling(self, number: signal.Signals, point: str) -> tuple[subprocess.Popen[bytes], Path]:
         """Start a worker whose child sends itself a signal at a point; return it and the file that tells of it."""
-        note = self.folder / f"{number.name}-{point}"
+        note = self.folder / f"{number.name}-{len(self.processes)}"
         return self._start("signalling", str(SIGNALLING_WORKER), number.name, point, str(note)), note
 
     def start_server_on(self, port: int) -> subprocess.Popen[bytes]:
