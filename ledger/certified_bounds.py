@@ -44,6 +44,12 @@ BUDGETED = (
     "that generation tell about the record that each is worst for stays within the budget in sum."
 )
 
+MEASURED = (
+    "What was measured while a version was solved iteratively (its distance to the optimum before the noise, whether "
+    "the exact solver took over, the time): it depends on where the solver started, is shown to the operator, and is "
+    "deleted with the version."
+)
+
 
 def bounds(covered: Covered) -> dict[str, Any]:
     """Return the two numbers, over all models together, with their definition and basis."""
@@ -86,7 +92,8 @@ def assumptions(covered: Covered) -> list[str]:
 def not_covered(covered: Covered) -> list[str]:
     """Return what the numbers do not cover, and what was done about it."""
     budgeted = any(model.exposure_budget is not None for model, _ in covered)
-    return [DIFFERENCING + BUDGETED if budgeted else DIFFERENCING]
+    iterative = any(model.solver != "exact" for model, _ in covered)
+    return [DIFFERENCING + BUDGETED if budgeted else DIFFERENCING, *([MEASURED] if iterative else [])]
 
 
 def facts(model: Model, version: ModelVersion) -> dict[str, Any]:

@@ -216,6 +216,7 @@ def test_two_models_in_one_certificate_add_up(new_world: NewWorld) -> None:
     assert "of others" in said["bounds"]["basis"]
     assert any("Differencing exposure" in line for line in said["not_covered"])
     assert any("cryptographic generator" in line for line in said["assumptions"])
+    assert any("measured while a version was solved" in line for line in said["not_covered"])
 
 
 def test_a_certificate_without_noise_says_zero_and_why_differencing_stays(new_world: NewWorld) -> None:
