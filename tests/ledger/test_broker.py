@@ -43,6 +43,7 @@ def test_a_message_is_a_number_and_nothing_else(broker: Broker, valkey: str) -> 
     assert message["content-type"] == "application/json"
     assert json.loads(base64.b64decode(message["body"]))[0] == [17]
     assert message["headers"]["argsrepr"] == "(17,)"
+    assert message["properties"]["delivery_info"]["exchange"] == "", "needs no binding, which a flush would delete"
 
 
 def test_kinds_go_to_their_queues_and_urgent_ones_to_the_front_list(broker: Broker, valkey: str) -> None:

@@ -70,8 +70,8 @@ class Report:
         """Return the report for people."""
         broken = ", ".join(f"{what} {count}" for what, count in sorted(self.broken.items()))
         return (
-            f"seed {self.seed}: {self.accepted} requests accepted ({self.stored} stored, the others' answers were "
-            f"lost), {self.completed} completed, {self.versions} versions published, {self.retried_jobs} failed jobs "
+            f"seed {self.seed}: {self.accepted} requests answered 202, {self.stored} stored (some answers are lost), "
+            f"{self.completed} completed, {self.versions} versions published, {self.retried_jobs} failed jobs "
             f"retried by the operator, {self.refused} calls refused or unanswered; {self.seconds:.0f} s, of which "
             f"{self.calm_s:.0f} s after the storm.\nBroken: {broken}.\n"
             + ("Everything held." if not self.wrong else "WRONG:\n" + "\n".join(self.wrong))
