@@ -18,7 +18,7 @@ from unlearning.bounds.exposure import ScaledRidge, as_rows, prepare
 from unlearning.bounds.noise_shape import check_mu
 from unlearning.bounds.white_box import allowed_residual, cheap_bound
 from unlearning.errors import OutOfRange, ShapeMismatch
-from unlearning.noise.covariance import covariance_named
+from unlearning.noise.covariance import Covariance, covariance_named
 from unlearning.residual import gamma
 
 FOLDS = 5
@@ -177,14 +177,12 @@ def largest_within(noised: Sequence[float], least: float) -> float | None:
 def describe(
     folds: Sequence[Fold], kind: str, sigma: float, trial: Trial, best: float, expected_count: int, kappa: float
 ) -> Proposal:
-    """Return the proposal of one mu and sigma: held-out records stand in for users, statistics grow to the count."""
+    """Return the proposal of one mu and sigma."""
     noise = covariance_named(kind, sigma)
     ridge = ScaledRidge(trial.mu)
     exposures, floor = [], 0.0
     for fold in folds:
-        grown = expected_count / fold.count
-        version = prepare(fold.gram * grown, fold.cross * grown, expected_count, ridge, noise)
-        exposures.append(version.of_block(fold.rows, fold.targets))
+        exposures.append(exposed(fold, expected_count, ridge, noise))
         hessian = hessian_of(fold, trial.mu)
         weights = torch.linalg.solve(hessian, fold.cross / fold.count)
         size = hessian.abs() @ weights.abs() + fold.cross.abs() / fold.count
@@ -203,6 +201,19 @@ def describe(
         exposure_median=float(all_of_them.median()),
         expected_count=expected_count,
     )
+
+
+def exposed(fold: Fold, count: int, ridge: ScaledRidge, noise: Covariance) -> Tensor:
+    """Return what a version of `count` records tells about each judged record, in nats: these stand in for users.
+
+    The version holds every judged record once, as it would hold a user's, and the fitted part as often as it takes.
+    """
+    rows, targets = fold.rows[:count], fold.targets[:count]
+    flat = rows.flatten(0, 1)
+    grown = (count - rows.shape[0]) / fold.count
+    gram = fold.gram * grown + flat.mT @ flat
+    cross = fold.cross * grown + flat.mT @ targets.flatten(0, 1)
+    return prepare(gram, cross, count, ridge, noise).of_block(rows, targets)
 
 
 def hessian_of(fold: Fold, mu: float) -> Tensor:

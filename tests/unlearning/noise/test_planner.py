@@ -147,3 +147,11 @@ def test_the_mu_of_least_exposure_is_taken(core):
     alone = {mu: plan(core, mus=(mu,), tolerance=0.05).exposure_worst for mu in mus}
     assert max(alone.values()) > 2 * min(alone.values())
     assert plan(core, mus=mus, tolerance=0.05).mu == min(alone, key=alone.get)
+
+
+@pytest.mark.parametrize("count", [2, 12, 40])
+def test_few_records_in_many_dimensions_have_a_finite_exposure(count):
+    """A record that is not in the statistics would have a leverage over one here: mu is small, and n below d."""
+    few = clouds(30, seed=3, width=60)
+    proposal = plan(few, mus=(1e-6,), tolerance=0.5, expected_count=count)
+    assert 0 < proposal.exposure_median <= proposal.exposure_worst < math.inf
