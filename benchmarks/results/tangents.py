@@ -21,11 +21,11 @@ from unlearning.public_model import DEFAULT_ALPHA
 
 HIDDEN_LAYERS = ("hidden", "hidden_norm", "output")
 BLOCK_LAYERS = ("convolutions.2", "norms.2", *HIDDEN_LAYERS)
-RELATIVE_MUS = (1e-3, 1e-2, 1e-1)
+RELATIVE_MUS = (1e-4, 1e-3, 1e-2)
 """Candidates of mu, times the mean over parameters of the squared derivative on core records."""
 ENOUGH = 1e-3
 """The gradient is driven below this share of its start: accuracy does not change any more."""
-PRODUCTS = 80
+PRODUCTS = 150
 BATCH = 256
 HELD_OUT = 5
 DTYPE = torch.float32
