@@ -41,16 +41,18 @@ def select(rows: Sequence[Row], sweep: str, split: str | None) -> list[Row]:
 
 def figure(path: Path, found: dict[str, list[Row]], across: str, split: str | None) -> Path:
     """Draw one panel per data set: nats on the left axis, test error on the right one."""
-    sheet = Figure(figsize=(4.6 * len(found), 3.4), layout="constrained")
+    sheet = Figure(figsize=(4.6 * len(found), 4.0), layout="constrained")
     panels = sheet.subplots(1, len(found), squeeze=False)[0]
     for panel, (data, rows) in zip(panels, found.items(), strict=True):
         other = panel.twinx()
         groups = sorted({str(row[split]) for row in rows}) if split else [""]
         for style, group in zip(STYLES, groups, strict=False):
             own = [row for row in rows if not split or str(row[split]) == group]
-            line(panel, own, across, "nats", INFORMATION, style, f"bound, ten requests {group}".strip())
-            line(panel, own, across, "last_divergence", EXACT, style, f"exact, last release {group}".strip())
-            line(other, own, across, "test_error", ERROR, style, f"error {group}".strip())
+            name = f" ({float(group):.0%} of the core near)" if split == "share" else f" ({group})" if split else ""
+            line(panel, own, across, "nats", INFORMATION, style, f"bound, ten requests{name}")
+            if split != "share":
+                line(panel, own, across, "last_divergence", EXACT, style, f"exact, last release{name}")
+            line(other, own, across, "test_error", ERROR, style, f"error{name}")
         if not split:
             line(other, rows, across, "retrained_error", "0.6", "-", "error, retrained")
         panel.set(title=DATA[data], xlabel=AXES[across], yscale="log")
@@ -59,7 +61,9 @@ def figure(path: Path, found: dict[str, list[Row]], across: str, split: str | No
         other.set_ylabel("test error, %", color=ERROR)
         other.set_ylim(bottom=0)
         handles = [*panel.get_legend_handles_labels()[0], *other.get_legend_handles_labels()[0]]
-        panel.legend(handles=handles, fontsize=7, loc="best")
+        panel.legend(
+            handles=handles, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False
+        )
     sheet.savefig(path, metadata={"Date": None})
     return path
 

@@ -15,6 +15,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "accuracy": tables.accuracy,
     "gaps": tables.gaps,
     "losses": tables.losses,
+    "core share": tables.core_share,
     **{
         f"forgetting {name} {scenario}": partial(tables.forgetting, name=name, scenario=scenario)
         for name in tables.DATA

@@ -97,6 +97,33 @@ def losses(folder: Path) -> str:
     return table(["data", "method", "points worse than exact"], lines)
 
 
+def core_share(folder: Path) -> str:
+    """Figure 6.5 in numbers, at sigma = 1e-3: errors before and after learning, nats left."""
+    lines = []
+    for name, record in records(folder, "core-share").items():
+        shares = [float(row["share"] or 0) for row in record.rows]
+        first: dict[int, float] = {}
+        for share in sorted({round(share, 1) for share in shares}):
+            own = [row for row, found in zip(record.rows, shares, strict=True) if round(found, 1) == share]
+            at = [row for row in own if row.get("sigma") == 1e-3]
+            after = by_seed(at, "test_error", {})
+            first = first or after  # the smallest share: a core of other classes
+            better = [after[seed] - first[seed] for seed in sorted(after.keys() & first.keys())]
+            lines.append(
+                [
+                    f"{DATA[name]}, {share:.0%}",
+                    *(interval(values(own, column)) for column in ("core_only_error", "trained_error")),
+                    interval(values(at, "test_error")),
+                    *(
+                        f"{plain(min(v))} to {plain(max(v))}"
+                        for v in (values(at, "nats"), values(at, "last_divergence"))
+                    ),
+                ]
+            )
+    head = ["core records of the users' classes", "core alone, %", "trained, %", "after forgetting, %", "against 0 %"]
+    return table([*head, "bound, nats", "exact, last release, nats"], lines)
+
+
 def speed(folder: Path, grows: str) -> str:
     """Part 4: what grows is batch, records or width."""
     rows = [row for row in records(folder, "speed")["synthetic"].rows if row["grows"] == grows]
