@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-
 from sqlalchemy import or_, select
 
+from ledger import api_keys
 from ledger.database import Transaction
 from ledger.errors import KeyRefused
 from ledger.identity import AliasHasher
@@ -33,26 +31,14 @@ def alias_hasher(tx: Transaction, ring: KeyRing, tenant_id: str) -> AliasHasher:
 
 
 def create_key(tx: Transaction, tenant_id: str, label: str, scopes: tuple[str, ...] = SCOPES) -> str:
-    """Add an API key and return it. It is shown this once: only its SHA-256 is kept."""
-    secret = "lacuna_" + base64.urlsafe_b64encode(tx.random(32)).decode().rstrip("=")
-    tx.session.add(
-        ApiKey(
-            id=tx.new_id(),
-            tenant_id=tenant_id,
-            sha256=_digest(secret),
-            label=label,
-            scopes=list(scopes),
-            created_at=tx.now,
-        )
-    )
-    tx.session.flush()
-    return secret
+    """Add an API key that does not expire and return it. It is shown this once: only its SHA-256 is kept."""
+    return api_keys.create(tx, tenant_id, label, scopes)[1]
 
 
 def authenticate(tx: Transaction, secret: str) -> ApiKey:
     """Return the key's row. Raises KeyRefused, without saying whether it is unknown, expired or revoked."""
     query = select(ApiKey).where(
-        ApiKey.sha256 == _digest(secret),
+        ApiKey.sha256 == api_keys.digest(secret),
         ApiKey.revoked_at.is_(None),
         or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > tx.now),
     )
@@ -60,10 +46,6 @@ def authenticate(tx: Transaction, secret: str) -> ApiKey:
     if key is None:
         raise KeyRefused
     return key
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def tenant_name(tx: Transaction, tenant_id: str) -> str:

@@ -28,9 +28,10 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A key that was recognised: its tenant, its label and its scopes."""
+    """A key that was recognised: its tenant, its id, its label and its scopes."""
 
     tenant_id: str
+    key_id: str
     tenant: str
     key: str
     scopes: frozenset[str]
@@ -53,10 +54,12 @@ class Authentication:
             if scope["method"] not in _READING and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
                 raise CrossSite  # a browser adds remembered Basic passwords to other sites' forms
             secret = presented_key(headers.get("authorization"))
-            scope["state"]["principal"] = await run_in_threadpool(recognise, context_of(scope).ledger, secret)
+            principal = await run_in_threadpool(recognise, context_of(scope).ledger, secret)
         except EXPECTED as problem:
             await respond(problem, scope)(scope, receive, send)
             return
+        scope["state"]["principal"] = principal
+        context_of(scope).housekeeping.used(principal.key_id)
         await self._app(scope, receive, send)
 
 
@@ -85,7 +88,8 @@ def recognise(ledger: Ledger, secret: str) -> Principal:
     """Return whose key this is. Raises KeyRefused."""
     with ledger.database.read() as tx:
         key = tenants.authenticate(tx, secret)
-        return Principal(key.tenant_id, tenants.tenant_name(tx, key.tenant_id), key.label, frozenset(key.scopes))
+        tenant = tenants.tenant_name(tx, key.tenant_id)
+        return Principal(key.tenant_id, key.id, tenant, key.label, frozenset(key.scopes))
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer lacuna_...`")

@@ -20,6 +20,7 @@ from service.commands import (
     diagnosing,
     forgetting,
     holding,
+    keys,
     server,
     suppressing,
     uploading,
@@ -54,7 +55,7 @@ app.add_typer(holding.hold, name="hold")
 app.add_typer(suppressing.suppression, name="suppression")
 app.add_typer(verifying.verify, name="verify")
 app.add_typer(database.db, name="db")
-app.add_typer(database.key, name="key")
+app.add_typer(keys.key, name="key")
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoKey, USAGE),

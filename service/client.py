@@ -15,6 +15,7 @@ from service.client_connection import LONGEST_PAUSE_S, Connection, Json, wait
 from service.client_dry_runs import DryRuns, selection
 from service.client_errors import ApiProblem, JobFailed, RequestFailed
 from service.client_holds import Holds
+from service.client_keys import Keys
 from service.client_suppressions import Suppressions
 from service.client_uploads import Progress, send_arrays, send_file, send_whole_file
 
@@ -40,6 +41,11 @@ class LacunaClient(Connection):
     def dry_runs(self) -> DryRuns:
         """What forgetting would do, before it is asked for."""
         return DryRuns(self)
+
+    @property
+    def keys(self) -> Keys:
+        """API keys, of which this one must have the scope `admin` to see or change any."""
+        return Keys(self)
 
     @property
     def suppressions(self) -> Suppressions:

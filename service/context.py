@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ledger.ledger import Ledger
+from service.housekeeping import Housekeeping
 from service.metrics import PredictionTimes
 from service.serving.inference import Inference
 from service.serving.registry import Registry
@@ -19,7 +20,8 @@ class Context:
     """A process's dependencies.
 
     `architectures` are the networks that may be named. `predictions` is how long predictions took.
-    `on_accepted` is called after a commit that left work for a worker; it must not wait.
+    `on_accepted` is called after a commit that left work for a worker; it must not wait. `housekeeping` is what is
+    done now and then, beside the requests.
     """
 
     settings: ServiceSettings
@@ -27,6 +29,7 @@ class Context:
     registry: Registry
     inference: Inference
     on_accepted: Callable[[], None]
+    housekeeping: Housekeeping
     architectures: Architectures = BUILT_IN
     predictions: PredictionTimes = field(default_factory=PredictionTimes)
 

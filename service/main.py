@@ -27,6 +27,7 @@ from service.api import (
     generations,
     holds,
     jobs,
+    keys,
     metrics,
     models,
     operations,
@@ -46,6 +47,7 @@ from service.context import Context
 from service.dashboard import routes as dashboard
 from service.dispatching import start_dispatcher
 from service.first_start import utc_microseconds
+from service.housekeeping import Housekeeping
 from service.middleware import BodyLimit, RequestLog
 from service.serving.clock import boottime_ns
 from service.serving.inference import Inference
@@ -57,6 +59,7 @@ log = structlog.get_logger(__name__)
 
 ROUTERS = (
     operations,
+    keys,
     cohorts,
     records,
     uploads_api,
@@ -120,13 +123,16 @@ def create_app(
         inference = Inference(workers=settings.predict_threads)
         dispatcher = start_dispatcher(settings, opened) if on_accepted is None else None
         wake = on_accepted or (do_nothing if dispatcher is None else dispatcher.wake)
-        app.state.context = Context(settings, opened, registry, inference, wake, architectures)
+        housekeeping = Housekeeping(opened.database)
+        app.state.context = Context(settings, opened, registry, inference, wake, housekeeping, architectures)
+        housekeeping.start()
         registry.start(asyncio.get_running_loop())
         try:
             yield
         finally:
             if dispatcher is not None:
                 await run_in_threadpool(dispatcher.stop)
+            await run_in_threadpool(housekeeping.stop)
             await run_in_threadpool(registry.stop)
             await run_in_threadpool(inference.close)
             if ledger is None:

@@ -1,47 +1,28 @@
-"""`lacuna db` and `lacuna key`: what works on the database itself, beside the service."""
+"""`lacuna db`: what works on the database itself, beside the service."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from ledger.database import open_engine
-from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import differences, downgrade, require_current, upgrade
 from ledger.roles import APP, AUDITOR, plan_roles, set_roles
-from ledger.tables import Tenant
-from ledger.tenants import SCOPES, create_key, create_tenant
 from service.commands.common import (
     NOT_AS_HOPED,
-    USAGE,
-    AsJson,
     DataDir,
     SettingsFile,
     err,
     load_settings,
     out,
-    print_json,
 )
-from service.first_start import FIRST_TENANT, utc_microseconds
 
 db = typer.Typer(no_args_is_help=True, help="Bring the database up to date, or check it.")
-key = typer.Typer(no_args_is_help=True, help="Make API keys, directly in the database.")
-
-
-@contextmanager
-def _ledger(data_dir: Path | None, settings: Path | None) -> Iterator[Ledger]:
-    loaded = load_settings(data_dir, settings)
-    ledger = open_ledger(loaded, clock=utc_microseconds, random=os.urandom, verify_store=False)
-    try:
-        yield ledger
-    finally:
-        ledger.database.engine.dispose()
 
 
 @contextmanager
@@ -120,34 +101,3 @@ def set_database_roles(
         require_current(engine)
         set_roles(engine)
     out.print(f"{APP} and {AUDITOR} have their rights. Put logins into them: GRANT {APP} TO ...", markup=False)
-
-
-@key.command("create")
-def create(
-    label: Annotated[str, typer.Option(help="What the key is for; shown in lists.")],
-    scope: Annotated[list[str] | None, typer.Option(help=f"May be repeated: {', '.join(SCOPES)}.")] = None,
-    tenant: Annotated[str, typer.Option(help="Whose key; a new name makes a new tenant.")] = FIRST_TENANT,
-    data_dir: DataDir = None,
-    settings: SettingsFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make an API key and print it, this once.
-
-    Example: lacuna key create --label auditor --scope audit:read
-    """
-    scopes = tuple(dict.fromkeys(scope or ()))
-    wrong = [name for name in scopes if name not in SCOPES]
-    if wrong or not scopes:
-        err.print(f"Give --scope at least once; the scopes are {', '.join(SCOPES)}.", style="red")
-        raise typer.Exit(USAGE)
-    with _ledger(data_dir, settings) as ledger:
-        require_current(ledger.database.engine)
-        with ledger.database.begin() as tx:
-            owner = tx.session.execute(select(Tenant).where(Tenant.name == tenant)).scalar_one_or_none()
-            owner = owner or create_tenant(tx, ledger.ring, tenant)
-            secret = create_key(tx, owner.id, label, scopes)
-    if as_json:
-        print_json({"key": secret, "label": label, "scopes": list(scopes), "tenant": tenant})
-    else:
-        out.print("The key, shown this once:")
-        out.print(f"  [bold]{secret}[/]", soft_wrap=True)

@@ -24,6 +24,11 @@ ALL = set(SCOPES)
 MATRIX: dict[tuple[str, str], set[str]] = {
     ("GET", "/v1/me"): ALL,
     ("GET", "/v1/signing-keys"): ALL,
+    ("POST", "/v1/keys"): set(),
+    ("GET", "/v1/keys"): set(),
+    ("GET", "/v1/keys/{key_id}"): set(),
+    ("POST", "/v1/keys/{key_id}/rotate"): set(),
+    ("DELETE", "/v1/keys/{key_id}"): set(),
     ("POST", "/v1/cohorts"): {"data:write"},
     ("GET", "/v1/cohorts"): READ_COHORTS,
     ("GET", "/v1/cohorts/{cohort_id}"): READ_COHORTS,
@@ -76,6 +81,8 @@ MATRIX: dict[tuple[str, str], set[str]] = {
 }
 """The scopes that open each address; `admin` opens all of them."""
 BODIES: dict[str, Any] = {
+    "/v1/keys": {"label": "a", "scopes": ["predict"]},
+    "/v1/keys/{key_id}/rotate": {},
     "/v1/cohorts": {"name": "a", "kind": "user", "shape": [2], "dtype": "uint8", "class_names": ["a", "b"]},
     "/v1/models": {"name": "a", "core_cohort": ID, "user_cohorts": [ID]},
     "/v1/models/{model_id}/versions/{number}/digests": {"challenge": "00" * 16},

@@ -43,6 +43,9 @@ COMMANDS = (
     "db check",
     "db roles",
     "key create",
+    "key list",
+    "key rotate",
+    "key revoke",
 )
 
 
@@ -95,6 +98,23 @@ def test_a_key_needs_scopes_that_exist(lacuna: Lacuna) -> None:
     made = json.loads(lacuna("key", "create", "--label", "x", "--scope", "audit:read", "--json").out)
     assert made["key"].startswith("lacuna_")
     assert made["scopes"] == ["audit:read"]
+
+
+def test_keys_are_listed_rotated_and_revoked(lacuna: Lacuna) -> None:
+    assert lacuna("db", "upgrade").status == 0
+    made = json.loads(
+        lacuna("key", "create", "--label", "x", "--scope", "predict", "--expires-in-days", "2", "--json").out
+    )
+    rotated = json.loads(lacuna("key", "rotate", made["id"], "--overlap-hours", "0", "--json").out)
+    assert rotated["key"] != made["key"]
+    assert json.loads(lacuna("key", "revoke", rotated["id"], "--json").out)["state"] == "revoked"
+    listed = lacuna("key", "list", "--json").out
+    assert [(one["state"], one["label"]) for one in json.loads(listed)["keys"]] == [("expired", "x"), ("revoked", "x")]
+    assert made["key"] not in listed
+    assert "revoked" in lacuna("key", "list").out
+    assert lacuna("key", "rotate", rotated["id"]).status == 3
+    assert lacuna("key", "revoke", "0" * 32).status == 3
+    assert lacuna("key", "list", "--tenant", "nobody").status == 3
 
 
 def test_no_service_and_no_key_are_told_apart(lacuna: Lacuna) -> None:

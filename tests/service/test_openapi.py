@@ -10,6 +10,7 @@ from support.site import Site
 from service.api.cohorts import NewCohort
 from service.api.forget_requests import NewRequest
 from service.api.holds import NewHold
+from service.api.keys import NewKey, Rotation
 from service.api.models import NewModel
 from service.api.suppressions import Withdrawal
 from service.api.versions import Challenge
@@ -53,7 +54,7 @@ def test_every_reference_leads_somewhere(site: Site) -> None:
             node = node[step]
 
 
-@pytest.mark.parametrize("form", [NewCohort, NewRequest, NewModel, Challenge, NewHold, Withdrawal])
+@pytest.mark.parametrize("form", [NewCohort, NewRequest, NewModel, Challenge, NewHold, Withdrawal, NewKey, Rotation])
 def test_every_example_is_accepted(form: Any) -> None:
     examples = form.model_json_schema()["examples"]
     assert examples

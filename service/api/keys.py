@@ -1,0 +1,142 @@
+"""API keys: made, listed, rotated and revoked by a key with the scope `admin`, for its own tenant."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from annotated_types import Len
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ledger import api_keys, tables
+from ledger.errors import NotFound, StoreFull, WrongState
+from ledger.tenants import SCOPES
+from service.api.schemas import ID_PATTERN, Body, Items, Name, rfc3339, when
+from service.auth import ADMIN, Principal, needs
+from service.context import context_of
+from service.errors import documented
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+KeyId = Annotated[str, Path(pattern=ID_PATTERN, description="The key's id, which is no secret.")]
+KeyScope = Literal["forget:write", "predict", "data:write", "models:write", "audit:read", "admin"]
+LONGEST_LIFE_S, LONGEST_OVERLAP_S, USUAL_OVERLAP_S = 10 * 366 * 86_400, 30 * 86_400, 86_400
+
+
+class NewKey(Body):
+    """A key to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"label": "auditor", "scopes": ["audit:read"]},
+                {"label": "web shop", "scopes": ["predict"], "expires_in_s": 7_776_000},
+            ]
+        }
+    )
+    label: Name = Field(description="What it is for. Not an identity: it is shown.")
+    scopes: Annotated[list[KeyScope], Len(1, len(SCOPES))] = Field(description="What it may do; admin: everything.")
+    expires_in_s: Annotated[int, Field(ge=1, le=LONGEST_LIFE_S)] | None = Field(
+        None, description="After how many seconds it opens nothing any more; null: only once it is revoked."
+    )
+
+
+class Rotation(Body):
+    """How a key is replaced."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 3600}]})
+    overlap_s: int = Field(
+        USUAL_OVERLAP_S, ge=0, le=LONGEST_OVERLAP_S, description="How long the old key still opens, in seconds."
+    )
+
+
+class Key(BaseModel):
+    """A key as it is kept, without the key itself."""
+
+    id: str
+    label: str
+    scopes: list[str]
+    state: Literal["active", "expired", "revoked"]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None = Field(description="Noted about once a minute.")
+
+
+class MadeKey(Key):
+    """A key that was made."""
+
+    key: str | None = Field(
+        description="The key itself, shown this once. Null when the answer is repeated for an `Idempotency-Key`: if it "
+        "was lost on the way, rotate the key."
+    )
+
+
+def _facts(row: tables.ApiKey, now: int) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "label": row.label,
+        "scopes": row.scopes,
+        "state": api_keys.state(row, now),
+        "created_at": when(row.created_at),
+        "expires_at": rfc3339(row.expires_at),
+        "revoked_at": rfc3339(row.revoked_at),
+        "last_used_at": rfc3339(row.last_used_at),
+    }
+
+
+@router.post("", status_code=201, summary="Make a key", responses=documented(StoreFull))
+def create(
+    body: NewKey, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
+) -> MadeKey:
+    """The key is shown in this answer and never again: the service keeps only its SHA-256."""
+    scopes = list(dict.fromkeys(body.scopes))
+    with context_of(request.scope).ledger.database.begin() as tx:
+        expires_at = None if body.expires_in_s is None else tx.now + body.expires_in_s * 1_000_000
+        row, secret = api_keys.create(tx, principal.tenant_id, body.label, scopes, expires_at=expires_at)
+        made = MadeKey.model_validate({**_facts(row, tx.now), "key": secret})
+    response.headers["Location"] = f"/v1/keys/{made.id}"
+    return made
+
+
+@router.get("", summary="List the keys", responses=documented())
+def list_all(request: Request, principal: Annotated[Principal, needs(ADMIN)]) -> Items[Key]:
+    """All keys of the tenant, oldest first, also those that have ended. The keys themselves cannot be read."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        found = api_keys.list_all(tx, principal.tenant_id)
+        return Items(items=[Key.model_validate(_facts(row, tx.now)) for row in found])
+
+
+@router.get("/{key_id}", summary="Show a key", responses=documented(NotFound))
+def show(key_id: KeyId, request: Request, principal: Annotated[Principal, needs(ADMIN)]) -> Key:
+    """One key, without the key itself."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        return Key.model_validate(_facts(api_keys.get(tx, principal.tenant_id, key_id), tx.now))
+
+
+@router.post(
+    "/{key_id}/rotate",
+    status_code=201,
+    summary="Replace a key",
+    responses=documented(NotFound, WrongState, StoreFull),
+)
+def rotate(
+    body: Rotation, key_id: KeyId, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
+) -> MadeKey:
+    """Makes a key with the same label, scopes and length of life. The old one opens for `overlap_s` more, then never.
+
+    Only an active key can be replaced.
+    """
+    with context_of(request.scope).ledger.database.begin() as tx:
+        overlap_us = body.overlap_s * 1_000_000
+        row, secret = api_keys.rotate(tx, principal.tenant_id, key_id, overlap_us=overlap_us)
+        made = MadeKey.model_validate({**_facts(row, tx.now), "key": secret})
+    response.headers["Location"] = f"/v1/keys/{made.id}"
+    return made
+
+
+@router.delete("/{key_id}", summary="Revoke a key", responses=documented(NotFound))
+def revoke(key_id: KeyId, request: Request, principal: Annotated[Principal, needs(ADMIN)]) -> Key:
+    """From the next request on it opens nothing. A key may revoke itself; `lacuna key create` makes another then."""
+    with context_of(request.scope).ledger.database.begin() as tx:
+        return Key.model_validate(_facts(api_keys.revoke(tx, principal.tenant_id, key_id), tx.now))

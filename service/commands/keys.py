@@ -1,0 +1,158 @@
+"""`lacuna key`: API keys, made and revoked directly in the database, beside the service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import select
+
+from ledger import api_keys
+from ledger.database import Transaction
+from ledger.errors import NotFound
+from ledger.ledger import Ledger, open_ledger
+from ledger.migrate import require_current
+from ledger.tables import ApiKey, Tenant
+from ledger.tenants import SCOPES, create_tenant
+from service.api.schemas import rfc3339
+from service.commands.common import USAGE, AsJson, DataDir, SettingsFile, err, load_settings, out, print_json
+from service.first_start import FIRST_TENANT, utc_microseconds
+
+key = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys, directly in the database.")
+
+DAY_US = 86_400_000_000
+TenantName = Annotated[str, typer.Option(help="Whose keys.")]
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of a key, from `lacuna key list`; not the key itself.")]
+
+
+@contextmanager
+def _ledger(data_dir: Path | None, settings: Path | None) -> Iterator[Ledger]:
+    loaded = load_settings(data_dir, settings)
+    ledger = open_ledger(loaded, clock=utc_microseconds, random=os.urandom, verify_store=False)
+    try:
+        require_current(ledger.database.engine)
+        yield ledger
+    finally:
+        ledger.database.engine.dispose()
+
+
+def _tenant(tx: Transaction, name: str) -> Tenant:
+    found = tx.session.execute(select(Tenant).where(Tenant.name == name)).scalar_one_or_none()
+    if found is None:
+        raise NotFound("tenant", name)
+    return found
+
+
+def _shown(row: ApiKey, now: int) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "label": row.label,
+        "scopes": row.scopes,
+        "state": api_keys.state(row, now),
+        "expires_at": rfc3339(row.expires_at),
+        "last_used_at": rfc3339(row.last_used_at),
+    }
+
+
+def _print_made(secret: str, row: ApiKey, tenant: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"key": secret, "id": row.id, "label": row.label, "scopes": row.scopes, "tenant": tenant})
+    else:
+        out.print("The key, shown this once:")
+        out.print(f"  [bold]{secret}[/]", soft_wrap=True)
+
+
+@key.command("create")
+def create(
+    label: Annotated[str, typer.Option(help="What the key is for; shown in lists.")],
+    scope: Annotated[list[str] | None, typer.Option(help=f"May be repeated: {', '.join(SCOPES)}.")] = None,
+    tenant: Annotated[str, typer.Option(help="Whose key; a new name makes a new tenant.")] = FIRST_TENANT,
+    expires_in_days: Annotated[
+        int | None, typer.Option(min=1, max=3660, help="When it ends. Default: only when it is revoked.")
+    ] = None,
+    data_dir: DataDir = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key and print it, this once.
+
+    Example: lacuna key create --label auditor --scope audit:read
+    """
+    scopes = tuple(dict.fromkeys(scope or ()))
+    wrong = [name for name in scopes if name not in SCOPES]
+    if wrong or not scopes:
+        err.print(f"Give --scope at least once; the scopes are {', '.join(SCOPES)}.", style="red")
+        raise typer.Exit(USAGE)
+    with _ledger(data_dir, settings) as ledger, ledger.database.begin() as tx:
+        owner = tx.session.execute(select(Tenant).where(Tenant.name == tenant)).scalar_one_or_none()
+        owner = owner or create_tenant(tx, ledger.ring, tenant)
+        expires_at = None if expires_in_days is None else tx.now + expires_in_days * DAY_US
+        row, secret = api_keys.create(tx, owner.id, label, scopes, expires_at=expires_at)
+    _print_made(secret, row, tenant, as_json)
+
+
+@key.command("list")
+def list_all(
+    tenant: TenantName = FIRST_TENANT, data_dir: DataDir = None, settings: SettingsFile = None, as_json: AsJson = False
+) -> None:
+    """Show a tenant's keys, oldest first, without the keys themselves.
+
+    Example: lacuna key list
+    """
+    with _ledger(data_dir, settings) as ledger, ledger.database.read() as tx:
+        found = [_shown(row, tx.now) for row in api_keys.list_all(tx, _tenant(tx, tenant).id)]
+    if as_json:
+        print_json({"keys": found})
+        return
+    table = Table(box=None, header_style="dim")
+    for column in ("id", "label", "state", "scopes", "expires", "last used"):
+        table.add_column(column)
+    for one in found:
+        times = (one["expires_at"] or "never", one["last_used_at"] or "never")
+        table.add_row(one["id"], escape(one["label"]), one["state"], " ".join(one["scopes"]), *times)
+    out.print(table)
+
+
+@key.command("rotate")
+def rotate(
+    key_id: KeyId,
+    overlap_hours: Annotated[float, typer.Option(min=0, max=720, help="How long the old key still opens.")] = 24.0,
+    tenant: TenantName = FIRST_TENANT,
+    data_dir: DataDir = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key like another one, print it this once, and let the old one end after the overlap.
+
+    Example: lacuna key rotate 4f0c... --overlap-hours 1
+    """
+    with _ledger(data_dir, settings) as ledger, ledger.database.begin() as tx:
+        overlap_us = round(overlap_hours * 3600e6)
+        row, secret = api_keys.rotate(tx, _tenant(tx, tenant).id, key_id, overlap_us=overlap_us)
+    _print_made(secret, row, tenant, as_json)
+
+
+@key.command("revoke")
+def revoke(
+    key_id: KeyId,
+    tenant: TenantName = FIRST_TENANT,
+    data_dir: DataDir = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key open nothing from now on.
+
+    Example: lacuna key revoke 4f0c...
+    """
+    with _ledger(data_dir, settings) as ledger, ledger.database.begin() as tx:
+        shown = _shown(api_keys.revoke(tx, _tenant(tx, tenant).id, key_id), tx.now)
+    if as_json:
+        print_json(shown)
+    else:
+        out.print(f"The key {escape(repr(shown['label']))} is revoked.", soft_wrap=True)
