@@ -147,7 +147,8 @@ def doom_abandoned(tx: Transaction, tenant_id: str) -> None:
             StoredObject.tenant_id == tenant_id, StoredObject.state == "pending"
         )
     ).all()
-    doom(tx, [name for name, owner in pending if not _writer_lives(tx, owner)])
+    # Between the two looks a writer may have published and ended: what it made is live then, and must stay.
+    _set_state(tx, [name for name, owner in pending if not _writer_lives(tx, owner)], "doomed", only="pending")
 
 
 def _writer_lives(tx: Transaction, owner: str) -> bool:
