@@ -114,6 +114,7 @@ def core_share(folder: Path) -> str:
                     f"{DATA[name]}, {share:.0%}",
                     *(interval(values(own, column)) for column in ("core_only_error", "trained_error")),
                     interval(values(at, "test_error")),
+                    interval(better, sign="+"),
                     *(
                         f"{plain(min(v))} to {plain(max(v))}"
                         for v in (values(at, "nats"), values(at, "last_divergence"))
