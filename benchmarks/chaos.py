@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=3)
     parser.add_argument("--servers", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--pause", type=float, default=6.0, help="most seconds between two breakages")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the installation is the one of the tests
@@ -40,6 +41,7 @@ def main() -> int:
         models=arguments.models,
         servers=arguments.servers,
         workers=arguments.workers,
+        longest_pause_s=arguments.pause,
         patience_s=1800.0,
     )
     server, url = start_postgres()
