@@ -108,6 +108,7 @@ KINDS: dict[type[Exception], Kind] = {
     facts.MigrationNeeded: UNAVAILABLE,
     facts.DowngradeRefused: UNAVAILABLE,
     facts.RolesRefused: UNAVAILABLE,
+    facts.BrokerUnreachable: UNAVAILABLE,
     facts.LedgerError: STORE_DAMAGED,
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,
