@@ -28,5 +28,3 @@ def sweep(ledger: Ledger) -> None:
             inventory.delete_doomed(ledger.database, ledger.objects, tenant_id)
     if expired:
         ledger.database.checkpoint()  # SQLite's log still holds them
-    if expired:
-        ledger.database.checkpoint()  # the log still holds them
