@@ -35,6 +35,8 @@
     ├── SuccessorPending        a model has a successor in the making already
     ├── SuccessorNotReady       a successor cannot take over yet
     ├── BrokerUnreachable       messages to workers cannot be sent
+    ├── IdempotencyKeyReused    the idempotency key came with another request before
+    ├── StillInProgress         the first request with this idempotency key is not done yet
     ├── LeaseLost               another worker has taken the job over
     └── PublishConflict         the model moved on while a version was being made
 
@@ -375,3 +377,23 @@ class PublishConflict(LedgerError):
 
     def __init__(self, model_id: str) -> None:
         super().__init__(f"Model {model_id} moved on meanwhile. Start again from its active version.")
+
+
+class IdempotencyKeyReused(LedgerError):
+    """The idempotency key belongs to another request."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key came with another request before. Nothing was done: "
+            "send the first request unchanged, or this one with a new key."
+        )
+
+
+class StillInProgress(LedgerError):
+    """The first request with this idempotency key is not done yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with this Idempotency-Key is still being done. "
+            "Send it again in a moment, with the same key, to get its answer."
+        )

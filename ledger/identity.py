@@ -73,6 +73,10 @@ class AliasHasher:
         keyed.update(payload)  # not put together first: that would copy a large record
         return keyed.digest()
 
+    def retry_key(self, *parts: str) -> bytes:
+        """32 bytes that stand for a request, or for the key it may be sent again with."""
+        return self._hmac("lacuna/retry/1", *parts)
+
     def _alias(self, type: str, format: str, value: str) -> Alias:
         return Alias(type, format, self._hmac("lacuna/alias/1", type, format, value))
 

@@ -211,8 +211,12 @@ class LacunaClient(Connection):
         everything: bool = False,
         cohorts: Sequence[str] = (),
         regulation: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Json:
-        """Ask for records to be forgotten, selected in exactly one way. Returns the request, stored durably."""
+        """Ask for records to be forgotten, selected in exactly one way. Returns the request, stored durably.
+
+        Sent again with the same `idempotency_key` within 24 hours, it returns the same request and files no other.
+        """
         body = selection(
             subjects=subjects,
             subject_type=subject_type,
@@ -222,7 +226,8 @@ class LacunaClient(Connection):
             cohorts=cohorts,
             regulation=regulation,
         )
-        return self.json("POST", "/v1/forget-requests", json=body)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": f'"{idempotency_key}"'}
+        return self.json("POST", "/v1/forget-requests", json=body, headers=headers)
 
     def request(self, request: str) -> Json:
         """Return one forget request."""

@@ -57,6 +57,7 @@ UNEXPECTED = Kind(500, "unexpected", "The service failed unexpectedly")
 STORE_DAMAGED = Kind(500, "store-damaged", "What is stored cannot be read")
 UNAVAILABLE = Kind(503, "unavailable", "A part of the service cannot be reached")
 WRONG_STATE = Kind(409, "wrong-state", "This cannot be done now")
+IN_PROGRESS = Kind(409, "in-progress", "The same request is being done")
 UNREADABLE = Kind(400, "unreadable-body", "The body cannot be read")
 TOO_LARGE = Kind(413, "too-large", "The body is too large")
 NO_KEY = Kind(401, "no-key", "A valid API key is needed")
@@ -70,6 +71,7 @@ KINDS: dict[type[Exception], Kind] = {
     refusals.BodyTooLarge: TOO_LARGE,
     refusals.BodyNotOfType: Kind(415, "wrong-content-type", "The body's type is not read here"),
     refusals.BodyUnreadable: UNREADABLE,
+    refusals.IdempotencyKeyUnreadable: Kind(400, "idempotency-key-unreadable", "The idempotency key cannot be read"),
     refusals.UploadRefused: UPLOAD,
     refusals.InstancesRefused: Kind(422, "instances-refused", "The instances do not fit the model"),
     refusals.PlanRefused: Kind(422, "plan-refused", "No model can be made like this"),
@@ -99,6 +101,8 @@ KINDS: dict[type[Exception], Kind] = {
     facts.ModelRetired: WRONG_STATE,
     facts.SuccessorPending: WRONG_STATE,
     facts.SuccessorNotReady: WRONG_STATE,
+    facts.IdempotencyKeyReused: Kind(422, "idempotency-key-reused", "The idempotency key is another request's"),
+    facts.StillInProgress: IN_PROGRESS,
     facts.LeaseLost: WRONG_STATE,
     facts.PublishConflict: WRONG_STATE,
     facts.StoreFull: Kind(507, "store-full", "There is no room left"),
@@ -188,7 +192,7 @@ def problem_response(
 ) -> Response:
     """Return a problem document with the headers that belong to its status."""
     headers = dict(headers or {})
-    if kind.status == 503:
+    if kind.status == 503 or kind is IN_PROGRESS:
         headers["Retry-After"] = str(math.ceil(RETRY_AFTER_S))
     if kind.status == 401:
         basic = scope["path"].startswith("/dashboard")

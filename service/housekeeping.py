@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ledger import api_keys
+from ledger import api_keys, idempotency
 from ledger.database import Database
 from ledger.errors import LedgerError
 
@@ -18,7 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 class Housekeeping:
-    """Writes when each key was used last. `start` a thread, or call `tidy` by hand."""
+    """Writes when each key was used last, and drops answers that were kept long enough.
+
+    `start` a thread, or call `tidy` by hand.
+    """
 
     def __init__(self, database: Database, *, every_s: float = EVERY_S) -> None:
         """`every_s`: seconds between two rounds, so a key's last use is written no more often."""
@@ -35,7 +38,11 @@ class Housekeeping:
             self._used_at[key_id] = self._database.clock()
 
     def tidy(self) -> None:
-        """Write what was noted. Raises what the database does; then it is kept for the next round."""
+        """Write what was noted, and sweep. Raises what the database does; then it is kept for the next round."""
+        self._write_uses()
+        idempotency.sweep(self._database)
+
+    def _write_uses(self) -> None:
         with self._lock:
             noted, self._used_at = self._used_at, {}
         if not noted:

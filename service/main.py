@@ -15,7 +15,7 @@ from ledger import uploads
 from ledger.database import Clock, Random
 from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import require_current, upgrade
-from service import errors
+from service import errors, idempotency
 from service.api import (
     batching,
     cohorts,
@@ -153,6 +153,7 @@ def create_app(
     for part in ROUTERS:
         app.include_router(part.router)
     errors.install(app)
+    idempotency.install(app)
     for middleware in (BodyLimit, Authentication, RequestLog):  # the last one is the outermost
         app.add_middleware(middleware)
     describe(app)

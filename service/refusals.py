@@ -7,6 +7,7 @@ ServiceError
 ├── BodyTooLarge         more bytes than are accepted
 ├── BodyNotOfType        the body is not of a type that is read here
 ├── BodyUnreadable       the body ends early or cannot be parsed
+├── IdempotencyKeyUnreadable  the header Idempotency-Key is no quoted string
 ├── UploadRefused        records that were sent are not what they must be
 ├── InstancesRefused     records to predict for do not fit the model
 ├── PlanRefused          a model cannot be made that way
@@ -74,6 +75,16 @@ class BodyUnreadable(ServiceError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"The body cannot be read: {why}. Correct it and send it again.")
+
+
+class IdempotencyKeyUnreadable(ServiceError):
+    """The header Idempotency-Key cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The header Idempotency-Key must hold one string of 1 to 255 characters in double quotes (RFC 9651). "
+            'Nothing was done. Send it as `Idempotency-Key: "8e03978e-40d5-43dd"`.'
+        )
 
 
 @dataclass(frozen=True, slots=True)

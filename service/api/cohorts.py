@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import Len
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ledger import catalog, tables
@@ -15,6 +15,7 @@ from service.api.schemas import Body, CohortId, Items, Name, when
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.idempotency import REFUSALS, Retryable
 
 router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])
 
@@ -114,15 +115,15 @@ def _shown(tx: Transaction, cohort: tables.Cohort) -> Cohort:
     )
 
 
-@router.post("", status_code=201, summary="Make a cohort", responses=documented(NameTaken, StoreFull))
+@router.post("", status_code=201, summary="Make a cohort", responses=documented(NameTaken, StoreFull, *REFUSALS))
 def create(
-    body: NewCohort, request: Request, response: Response, principal: Annotated[Principal, needs("data:write")]
+    body: NewCohort, request: Request, principal: Annotated[Principal, needs("data:write")], once: Retryable
 ) -> Cohort:
     """Shape, type and classes are fixed from now on. Records are added with an upload."""
-    with context_of(request.scope).ledger.database.begin() as tx:
+    with once.begin(context_of(request.scope).ledger, principal.tenant_id) as tx:
         cohort = catalog.create_cohort(tx, principal.tenant_id, **body.model_dump(exclude_defaults=True))
         made = _shown(tx, cohort)
-    response.headers["Location"] = f"/v1/cohorts/{made.id}"
+        once.answer(tx, made, 201, Location=f"/v1/cohorts/{made.id}")
     return made
 
 

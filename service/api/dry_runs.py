@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from ledger import dry_runs, tenants
@@ -13,6 +13,7 @@ from service.api.forget_requests import NewRequest, selector_of
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.idempotency import REFUSALS, Retryable
 
 router = APIRouter(prefix="/v1/forget-requests", tags=["forget requests"])
 
@@ -61,13 +62,13 @@ class DryRunStarted(BaseModel):
     "/dry-run",
     status_code=202,
     summary="See what a forget request would do",
-    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull),
+    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull, *REFUSALS),
 )
 def dry_run(
     body: NewRequest,
     request: Request,
-    response: Response,
     principal: Annotated[Principal, needs(*READERS)],
+    once: Retryable,
 ) -> DryRunStarted:
     """Nothing is forgotten, marked, suppressed or told to anybody. Follow `Location` until the job's state is `done`.
 
@@ -78,11 +79,10 @@ def dry_run(
     counted.
     """
     context = context_of(request.scope)
-    with context.ledger.database.begin() as tx:
+    with once.begin(context.ledger, principal.tenant_id) as tx:
         hasher = tenants.alias_hasher(tx, context.ledger.ring, principal.tenant_id)
         job = dry_runs.ask(tx, principal.tenant_id, selector_of(body), hasher, regulation=body.regulation)
-        job_id = job.id
+        started = DryRunStarted(job=job.id)
+        once.answer(tx, started, 202, Location=f"/v1/jobs/{job.id}", Retry_After="1")
     context.on_accepted()
-    response.headers["Location"] = f"/v1/jobs/{job_id}"
-    response.headers["Retry-After"] = "1"
-    return DryRunStarted(job=job_id)
+    return started

@@ -18,6 +18,7 @@ from service.api.schemas import Body, Id, Items, Limit, RequestId, rfc3339, when
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.idempotency import REFUSALS, Retryable
 from service.refusals import CertificateMissing
 
 router = APIRouter(prefix="/v1/forget-requests", tags=["forget requests"])
@@ -147,10 +148,10 @@ def certificate_url(row: tables.ForgetRequest) -> str | None:
     "",
     status_code=202,
     summary="Ask for records to be forgotten",
-    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull),
+    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull, *REFUSALS),
 )
 def create(
-    body: NewRequest, request: Request, response: Response, principal: Annotated[Principal, needs("forget:write")]
+    body: NewRequest, request: Request, principal: Annotated[Principal, needs("forget:write")], once: Retryable
 ) -> ForgetRequest:
     """Once this answers 202, the request is stored durably and will be done, whatever crashes.
 
@@ -158,13 +159,12 @@ def create(
     with the outcome `no_match`. Follow `Location` until the state is `completed`.
     """
     context = context_of(request.scope)
-    with context.ledger.database.begin() as tx:
+    with once.begin(context.ledger, principal.tenant_id) as tx:
         hasher = tenants.alias_hasher(tx, context.ledger.ring, principal.tenant_id)
         accepted = requests.accept(tx, principal.tenant_id, selector_of(body), hasher, regulation=body.regulation)
         answer = shown(tx, [accepted])[0]
+        once.answer(tx, answer, 202, Location=f"/v1/forget-requests/{answer.id}", Retry_After="1")
     context.on_accepted()
-    response.headers["Location"] = f"/v1/forget-requests/{answer.id}"
-    response.headers["Retry-After"] = "1"
     return answer
 
 

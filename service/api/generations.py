@@ -12,8 +12,9 @@ from ledger.errors import ModelRetired, NotFound, StoreFull, SuccessorNotReady, 
 from service.api.models import Configuration, Model, NewModel, Registered, plan, shown
 from service.api.schemas import Body, Id, Items, ModelId, when
 from service.auth import Principal, needs
-from service.context import Context, context_of
+from service.context import context_of
 from service.errors import documented
+from service.idempotency import REFUSALS, Retryable
 from service.refusals import PlanRefused
 from unlearning.errors import ArchitectureRefused, UnknownArchitecture
 
@@ -116,20 +117,22 @@ def list_all(
         UnknownArchitecture,
         ArchitectureRefused,
         StoreFull,
+        *REFUSALS,
     ),
 )
 def succeed(
     body: NewSuccessor,
     model_id: ModelId,
     request: Request,
-    response: Response,
     principal: Annotated[Principal, needs("models:write")],
+    once: Retryable,
 ) -> Registered:
     """It trains and learns beside the model, over the same user cohorts; both obey every forget request.
 
     Queries go on being answered by the current generation until the successor takes over.
     """
     context = context_of(request.scope)
+    once.look(context.ledger, principal.tenant_id)
     with context.ledger.database.read() as tx:
         model = catalog.get_model(tx, principal.tenant_id, model_id)
         line_id = generations.of(tx, model.id).line_id
@@ -137,36 +140,40 @@ def succeed(
         core = catalog.get_cohort(tx, principal.tenant_id, wanted.core_cohort)
         imported = core_imports.get(tx, principal.tenant_id, wanted.core_import) if wanted.core_import else None
     planned = plan(wanted, core, imported, context.architectures)  # outside: trying a network takes a while
-    with context.ledger.database.begin() as tx:
+    with once.begin(context.ledger, principal.tenant_id) as tx:
         made = lines.register_successor(tx, line_id, planned, cut_over=body.cut_over)
         registered = Registered(model=shown(tx, made[0]), job=made[1])
-    return _begun(context, response, registered)
+        once.answer(tx, registered, 202, Location=f"/v1/jobs/{registered.job}")
+    context.on_accepted()
+    return registered
 
 
 @router.post(
     "/{model_id}/rollback",
     status_code=202,
     summary="Go back to an earlier configuration",
-    responses=documented(NotFound, ModelRetired, SuccessorPending, WrongCohortKind, StoreFull),
+    responses=documented(NotFound, ModelRetired, SuccessorPending, WrongCohortKind, StoreFull, *REFUSALS),
 )
 def roll_back(
     body: Rollback,
     model_id: ModelId,
     request: Request,
-    response: Response,
     principal: Annotated[Principal, needs("models:write")],
+    once: Retryable,
 ) -> Registered:
     """A new generation gets the old configuration and learns the records that are stored today.
 
     Old weights are never used again: they may know people who were forgotten since.
     """
     context = context_of(request.scope)
-    with context.ledger.database.begin() as tx:
+    with once.begin(context.ledger, principal.tenant_id) as tx:
         model = catalog.get_model(tx, principal.tenant_id, model_id)
         line_id = generations.of(tx, model.id).line_id
         made = lines.roll_back(tx, line_id, to=body.to, cut_over=body.cut_over)
         registered = Registered(model=shown(tx, made[0]), job=made[1])
-    return _begun(context, response, registered)
+        once.answer(tx, registered, 202, Location=f"/v1/jobs/{registered.job}")
+    context.on_accepted()
+    return registered
 
 
 @router.post(
@@ -225,9 +232,3 @@ def merged(body: NewSuccessor, now: catalog.ModelPlan) -> NewModel:
         del said["core_cohort"]
     fixed = {"name": now.name, "user_cohorts": list(now.user_cohort_ids)}
     return NewModel.model_validate(kept | said | fixed)
-
-
-def _begun(context: Context, response: Response, registered: Registered) -> Registered:
-    context.on_accepted()
-    response.headers["Location"] = f"/v1/jobs/{registered.job}"
-    return registered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ledger import holds, releases, tables, tenants
@@ -17,6 +17,7 @@ from service.api.schemas import ID_PATTERN, Body, Items, when
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.idempotency import REFUSALS, Retryable
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
 
@@ -64,9 +65,11 @@ def _shown(tx: Transaction, ring: KeyRing, hold: tables.Hold) -> Hold:
     )
 
 
-@router.post("", status_code=201, summary="Place a hold", responses=documented(InvalidIdentifier, ReasonRefused))
+@router.post(
+    "", status_code=201, summary="Place a hold", responses=documented(InvalidIdentifier, ReasonRefused, *REFUSALS)
+)
 def place(
-    body: NewHold, request: Request, response: Response, principal: Annotated[Principal, needs("forget:write")]
+    body: NewHold, request: Request, principal: Annotated[Principal, needs("forget:write")], once: Retryable
 ) -> Hold:
     """Keep everything of a person. Forget requests skip it and say how many records they left.
 
@@ -75,11 +78,12 @@ def place(
     """
     ledger = context_of(request.scope).ledger
     subject = SubjectName(body.subject.type, body.subject.format, body.subject.value)
-    with ledger.database.begin() as tx:
+    # The reason is kept encrypted and goes with the hold; the same request brings it again.
+    with once.begin(ledger, principal.tenant_id, left_out={"reason": body.reason}) as tx:
         hasher = tenants.alias_hasher(tx, ledger.ring, principal.tenant_id)
         hold = holds.place(tx, principal.tenant_id, subject, body.reason, hasher, ledger.ring)
         shown = _shown(tx, ledger.ring, hold)
-    response.headers["Location"] = f"/v1/holds/{shown.id}"
+        once.answer(tx, shown, 201, Location=f"/v1/holds/{shown.id}")
     return shown
 
 

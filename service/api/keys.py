@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import Len
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger import api_keys, tables
@@ -15,6 +15,7 @@ from service.api.schemas import ID_PATTERN, Body, Items, Name, rfc3339, when
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.idempotency import REFUSALS, Retryable
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
@@ -85,17 +86,15 @@ def _facts(row: tables.ApiKey, now: int) -> dict[str, object]:
     }
 
 
-@router.post("", status_code=201, summary="Make a key", responses=documented(StoreFull))
-def create(
-    body: NewKey, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
-) -> MadeKey:
+@router.post("", status_code=201, summary="Make a key", responses=documented(StoreFull, *REFUSALS))
+def create(body: NewKey, request: Request, principal: Annotated[Principal, needs(ADMIN)], once: Retryable) -> MadeKey:
     """The key is shown in this answer and never again: the service keeps only its SHA-256."""
     scopes = list(dict.fromkeys(body.scopes))
-    with context_of(request.scope).ledger.database.begin() as tx:
+    with once.begin(context_of(request.scope).ledger, principal.tenant_id, left_out={"key": None}) as tx:
         expires_at = None if body.expires_in_s is None else tx.now + body.expires_in_s * 1_000_000
         row, secret = api_keys.create(tx, principal.tenant_id, body.label, scopes, expires_at=expires_at)
         made = MadeKey.model_validate({**_facts(row, tx.now), "key": secret})
-    response.headers["Location"] = f"/v1/keys/{made.id}"
+        once.answer(tx, made, 201, Location=f"/v1/keys/{made.id}")
     return made
 
 
@@ -118,20 +117,20 @@ def show(key_id: KeyId, request: Request, principal: Annotated[Principal, needs(
     "/{key_id}/rotate",
     status_code=201,
     summary="Replace a key",
-    responses=documented(NotFound, WrongState, StoreFull),
+    responses=documented(NotFound, WrongState, StoreFull, *REFUSALS),
 )
 def rotate(
-    body: Rotation, key_id: KeyId, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
+    body: Rotation, key_id: KeyId, request: Request, principal: Annotated[Principal, needs(ADMIN)], once: Retryable
 ) -> MadeKey:
     """Makes a key with the same label, scopes and length of life. The old one opens for `overlap_s` more, then never.
 
     Only an active key can be replaced.
     """
-    with context_of(request.scope).ledger.database.begin() as tx:
+    with once.begin(context_of(request.scope).ledger, principal.tenant_id, left_out={"key": None}) as tx:
         overlap_us = body.overlap_s * 1_000_000
         row, secret = api_keys.rotate(tx, principal.tenant_id, key_id, overlap_us=overlap_us)
         made = MadeKey.model_validate({**_facts(row, tx.now), "key": secret})
-    response.headers["Location"] = f"/v1/keys/{made.id}"
+        once.answer(tx, made, 201, Location=f"/v1/keys/{made.id}")
     return made
 
 

@@ -17,6 +17,7 @@ from service.api.schemas import Body, Id, Items, ModelId, Name, when
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.idempotency import REFUSALS, Retryable
 from service.refusals import PlanRefused
 from unlearning.architectures import Architectures
 from unlearning.choose_map import AUTO
@@ -220,23 +221,31 @@ def shown(tx: Transaction, model: tables.Model) -> Model:
     status_code=202,
     summary="Register a model",
     responses=documented(
-        NotFound, NameTaken, WrongCohortKind, PlanRefused, UnknownArchitecture, ArchitectureRefused, StoreFull
+        NotFound,
+        NameTaken,
+        WrongCohortKind,
+        PlanRefused,
+        UnknownArchitecture,
+        ArchitectureRefused,
+        StoreFull,
+        *REFUSALS,
     ),
 )
 def create(
-    body: NewModel, request: Request, response: Response, principal: Annotated[Principal, needs("models:write")]
+    body: NewModel, request: Request, principal: Annotated[Principal, needs("models:write")], once: Retryable
 ) -> Registered:
     """A worker trains the core, or reads the imported one, adds the user records and publishes the first version."""
     context = context_of(request.scope)
+    once.look(context.ledger, principal.tenant_id)
     with context.ledger.database.read() as tx:
         core = catalog.get_cohort(tx, principal.tenant_id, body.core_cohort)
         imported = core_imports.get(tx, principal.tenant_id, body.core_import) if body.core_import else None
     planned = plan(body, core, imported, context.architectures)  # outside: trying a network takes a while
-    with context.ledger.database.begin() as tx:
+    with once.begin(context.ledger, principal.tenant_id) as tx:
         model, job_id = catalog.register_model(tx, principal.tenant_id, planned)
         registered = Registered(model=shown(tx, model), job=job_id)
+        once.answer(tx, registered, 202, Location=f"/v1/jobs/{job_id}")
     context.on_accepted()
-    response.headers["Location"] = f"/v1/jobs/{job_id}"
     return registered
 
 
