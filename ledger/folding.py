@@ -86,8 +86,13 @@ def feature_objects(tx: Transaction, model_id: str, shard_ids: Sequence[str]) ->
     return names
 
 
-def shards_without_features(tx: Transaction, model_id: str, *, upload_id: str | None = None) -> list[RecordShard]:
-    """List record shards of stored uploads (or of one) over which the model's features are still to be made."""
+def shards_without_features(
+    tx: Transaction, model_id: str, *, upload_id: str | None = None, between: tuple[str, str] | None = None
+) -> list[RecordShard]:
+    """List record shards of stored uploads (or of one) over which the model's features are still to be made.
+
+    In the database's order of ids; with `between` only those from the one id to the other.
+    """
     cohorts = catalog.user_cohorts(tx, model_id)
     done = select(FeatureShard.record_shard_id).where(FeatureShard.model_id == model_id)
     query = (
@@ -96,6 +101,8 @@ def shards_without_features(tx: Transaction, model_id: str, *, upload_id: str | 
         .where(RecordShard.cohort_id.in_(cohorts), RecordShard.id.not_in(done))
     )
     query = query.where(Upload.id == upload_id) if upload_id else query.where(Upload.added_seq.is_not(None))
+    if between is not None:
+        query = query.where(RecordShard.id.between(*between))
     return list(tx.session.execute(query.order_by(RecordShard.id)).scalars())
 
 

@@ -11,19 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
 from ledger import stuck
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, ModelRetired, NotFound, WrongState
-from ledger.tables import ForgetRequest, Job, Model
+from ledger.tables import ForgetRequest, Job, JobPart, Model
 
-TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD, DESTROY, DRY_RUN = (
+TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, INGEST_PART, ADVANCE, PURGE, REBUILD, DESTROY, DRY_RUN = (
     "train_core",
     "ingest_model",
     "ingest_upload",
+    "ingest_part",
     "advance",
     "purge",
     "rebuild",
@@ -31,7 +32,19 @@ TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, ADVANCE, PURGE, REBUILD, DESTROY, DRY_R
     "dry_run",
 )
 # Forgetting goes first; bulk work is cut into slices and steps aside for it.
-PRIORITY = {PURGE: 0, ADVANCE: 1, DESTROY: 2, DRY_RUN: 3, TRAIN_CORE: 5, REBUILD: 6, INGEST_MODEL: 7, INGEST_UPLOAD: 7}
+PRIORITY = {
+    PURGE: 0,
+    ADVANCE: 1,
+    DESTROY: 2,
+    DRY_RUN: 3,
+    TRAIN_CORE: 5,
+    REBUILD: 6,
+    INGEST_MODEL: 7,
+    INGEST_UPLOAD: 7,
+    INGEST_PART: 7,
+}
+PARTS = (INGEST_PART,)
+"""Kinds of jobs that are parts of larger ones (ledger/job_parts.py)."""
 MAX_ATTEMPTS = 8
 """Attempts without progress after which a job fails: few enough to end a crash loop. See `progressed`."""
 
@@ -106,9 +119,10 @@ def claim(
 ) -> Claim | None:
     """Take the most urgent job that can run now (or the job of number `only`, if it can), or None.
 
-    A job can run when it is due, no running job holds its lock key, and (for `advance`) its model is ready; a running
-    job whose lease has expired can be taken over. Other ready `advance` and `purge` jobs of the same lock key are
-    absorbed: what they asked for was committed before this claim, so this run does it too.
+    A job can run when it is due, no running job holds its lock key, (for `advance`) its model is ready, and its parts,
+    if it has any, have ended; a running job whose lease has expired can be taken over. Other ready `advance` and
+    `purge` jobs of the same lock key are absorbed: what they asked for was committed before this claim, so this run
+    does it too.
     """
     try:
         with database.begin() as tx:
@@ -135,11 +149,23 @@ def claimable(tx: Transaction) -> ColumnElement[bool]:
     free = ~exists().where(rival.lock_key == Job.lock_key, rival.state == "running")
     model_ready = exists().where(Model.id == Job.model_id, Model.state == "ready")
     ready = and_(
-        Job.state == "ready", Job.not_before <= tx.now, free, or_(Job.kind.not_in((ADVANCE, REBUILD)), model_ready)
+        Job.state == "ready",
+        Job.not_before <= tx.now,
+        free,
+        or_(Job.kind.not_in((ADVANCE, REBUILD)), model_ready),
+        ~_has_open_parts(),
     )
     expired = and_(Job.state == "running", Job.lease_until < tx.now)
     retired = exists().where(Model.id == Job.model_id, Model.state.in_(("retiring", "destroyed")))
     return and_(or_(ready, expired), or_(Job.kind == DESTROY, ~retired))
+
+
+def _has_open_parts() -> ColumnElement[bool]:
+    """Return the condition on jobs that a part is to be done before; nobody waits for those of a retired model."""
+    part = aliased(Job)
+    retired = exists().where(Model.id == part.model_id, Model.state.in_(("retiring", "destroyed")))
+    is_open = and_(part.id == JobPart.job_id, part.state.in_(("ready", "running")), ~retired)
+    return exists().where(JobPart.parent_id == Job.id, is_open).correlate(Job)
 
 
 def _candidates(tx: Transaction, kinds: tuple[str, ...] | None, only: int | None) -> Any:
@@ -247,9 +273,12 @@ def give_up(tx: Transaction, model_id: str, error: str) -> None:
 
 def _give_up(tx: Transaction, condition: ColumnElement[bool], error: str) -> None:
     statement = update(Job).where(condition).execution_options(synchronize_session="fetch")
-    tx.session.execute(
-        statement.values(state="failed", error=error, finished_at=tx.now, lease_until=None, fence=Job.fence + 1)
-    )
+    values = {"state": "failed", "error": error, "finished_at": tx.now, "lease_until": None, "fence": Job.fence + 1}
+    ids = list(tx.session.execute(statement.values(values).returning(Job.id)).scalars())
+    for start in range(0, len(ids), 500):  # nobody waits for a part that was given up
+        own = ids[start : start + 500]
+        parts = delete(JobPart).where(or_(JobPart.job_id.in_(own), JobPart.parent_id.in_(own)))
+        tx.session.execute(parts.execution_options(synchronize_session=False))
 
 
 def get(tx: Transaction, tenant_id: str, job_id: int) -> Job:
@@ -261,10 +290,9 @@ def get(tx: Transaction, tenant_id: str, job_id: int) -> Job:
 
 
 def list_newest(tx: Transaction, tenant_id: str, *, state: str | None = None, limit: int = 100) -> Sequence[Job]:
-    """Return the newest jobs (in a state, or all), at most `limit`."""
-    query = select(Job).where(Job.tenant_id == tenant_id)
-    if state is not None:
-        query = query.where(Job.state == state)
+    """Return the newest jobs, at most `limit`: in a state, or all but parts, since their jobs show how far they are."""
+    wanted = Job.kind.not_in(PARTS) if state is None else Job.state == state
+    query = select(Job).where(Job.tenant_id == tenant_id, wanted)
     return tx.session.execute(query.order_by(Job.id.desc()).limit(limit)).scalars().all()
 
 

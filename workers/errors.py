@@ -5,6 +5,7 @@ WorkError
 ├── CheckFailed       a new version did not pass a check: it is not published
 ├── NothingToLearn    a cohort that is needed has no records
 ├── NoRidge           no candidate for mu gives a solve that can be proved
+├── PartFailed        a part of a large job was given up
 ├── Outdated          a model got another version while a dry run measured the old one
 ├── StillServed       an API process may still answer from an old version
 ├── StillWorked       other jobs work on a model that is to be destroyed
@@ -13,6 +14,8 @@ WorkError
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class WorkError(Exception):
@@ -54,6 +57,16 @@ class NoRidge(WorkError):
         super().__init__(
             "The float error of the solve exceeds the residual budget at every mu that this model may choose. "
             "Register it with a narrower feature map, or without a residual budget of your own."
+        )
+
+
+class PartFailed(WorkError):
+    """A part of a large job was given up, so the job cannot be done."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(errors)} of the job's parts failed, the first with: {errors[0]} "
+            "Repair that, then retry this job; what the other parts have done stays."
         )
 
 

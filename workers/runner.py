@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from structlog.contextvars import bound_contextvars
 
-from ledger import dry_runs, generations, jobs, requests
+from ledger import dry_runs, generations, job_parts, jobs, requests
 from ledger.database import Transaction
 from ledger.errors import (
     LeaseLost,
@@ -26,7 +26,7 @@ from ledger.tables import Model
 from unlearning.errors import UnlearningError
 from workers import advance, destroy, dry_run, ingest, purge, rebuild, train_core
 from workers.deps import Deps
-from workers.errors import Outdated, StillServed, StillWorked, StillWritten, WorkerLost, WorkError
+from workers.errors import Outdated, PartFailed, StillServed, StillWorked, StillWritten, WorkerLost, WorkError
 
 Run = Callable[[Deps, jobs.Claim], None]
 
@@ -34,6 +34,7 @@ RUN: dict[str, Run] = {
     jobs.TRAIN_CORE: train_core.run,
     jobs.INGEST_MODEL: ingest.run_model,
     jobs.INGEST_UPLOAD: ingest.run_upload,
+    jobs.INGEST_PART: ingest.run_part,
     jobs.ADVANCE: advance.run,
     jobs.PURGE: purge.run,
     jobs.REBUILD: rebuild.run,
@@ -111,8 +112,11 @@ def _safe_message(problem: Exception) -> str:
 
 
 def _is_final(problem: Exception) -> bool:
-    """Whether trying again cannot help: refused by the mathematics, retired, or to be repaired by a person."""
-    return isinstance(problem, UnlearningError | ModelRetired | LineageBroken)
+    """Whether trying again cannot help: refused by the mathematics, retired, or to be repaired by a person.
+
+    A part that failed has had all its attempts.
+    """
+    return isinstance(problem, UnlearningError | ModelRetired | LineageBroken | PartFailed)
 
 
 @contextmanager
@@ -135,6 +139,8 @@ def _put_back(tx: Transaction, claim: jobs.Claim, *, error: str | None, at_most:
     attempts = min(_attempts(tx, claim), 6 if at_most is None else at_most)
     wait_us = BACKOFF_US if error is None else BACKOFF_US * 2**attempts
     jobs.put_back(tx, claim, not_before=tx.now + wait_us, error=error, at_most=at_most)
+    if claim.kind in jobs.PARTS and error is not None:
+        job_parts.show_error(tx, claim, error)
 
 
 def _fail(tx: Transaction, claim: jobs.Claim, message: str) -> None:

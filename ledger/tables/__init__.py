@@ -32,7 +32,7 @@ from ledger.tables.requests import (
     WebhookDelivery,
 )
 from ledger.tables.tenants import ApiKey, IdempotencyEntry, Tenant
-from ledger.tables.work import Job, StoredObject
+from ledger.tables.work import Job, JobPart, StoredObject
 
 __all__ = [
     "ApiKey",
@@ -52,6 +52,7 @@ __all__ = [
     "Hold",
     "IdempotencyEntry",
     "Job",
+    "JobPart",
     "Leaf",
     "Lease",
     "LogCheckpoint",

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ledger.tables.base import Base, Micros
+from ledger.tables.base import Base, Id, Micros
 
 
 class Job(Base):
@@ -53,6 +53,24 @@ class Job(Base):
     created_at: Mapped[int] = mapped_column(Micros)
     started_at: Mapped[int | None] = mapped_column(Micros)
     finished_at: Mapped[int | None] = mapped_column(Micros)
+
+
+class JobPart(Base):
+    """That a job is a part of a larger one: some record shards, by the range of their ids, for one model.
+
+    The larger job waits until all its parts have ended, and then deletes their rows here.
+    """
+
+    __tablename__ = "job_parts"
+    __table_args__ = (Index(None, "parent_id"),)
+    job_id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), ForeignKey("jobs.id"), primary_key=True, autoincrement=False
+    )
+    parent_id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), ForeignKey("jobs.id"))
+    first_shard: Mapped[str] = mapped_column(Id)
+    last_shard: Mapped[str] = mapped_column(Id)
+    shards: Mapped[int] = mapped_column(Integer)
+    done: Mapped[int] = mapped_column(Integer, default=0)  # of these shards
 
 
 class StoredObject(Base):
