@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +24,7 @@ from workers.loop import sweep
 from workers.runner import run_claimed, run_next
 
 PEOPLE = [person(f"person-{i}", 4) for i in range(12)]
+FLOWS = Path(__file__).parents[2] / "docs" / "flows.md"
 POINTS = [
     "ingest.collected",
     "ingest.splitting",
@@ -189,12 +192,13 @@ def test_a_worker_that_dies_twice_at_any_point_is_replaced(
     nothing_is_left(world)
 
 
-def test_these_are_all_the_points(new_world: NewWorld) -> None:
+def test_every_point_is_described_in_the_flows(new_world: NewWorld) -> None:
     world = new_world()
     trained_core(world)
     passed: list[str] = []
     world.work(deps=make_deps(world.ledger, point=passed.append))
     assert {name for name in passed if name.startswith("ingest")} == {*POINTS, "ingest_model.claimed"}
+    assert re.findall(r"^\| `(ingest(?:_part)?\.[a-z]+)`", FLOWS.read_text(), re.M) == POINTS
 
 
 @pytest.mark.parametrize("at", ["ingest.split", "ingest.written", "ingest_part.extracted", "ingest_part.ended"])
