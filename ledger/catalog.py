@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import func, select
 
-from ledger import changes, core_imports, events, generations, jobs
+from ledger import changes, core_imports, events, generations, jobs, paging
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, WrongCohortKind
 from ledger.tables import Base, Cohort, Generation, Model, ModelCohort, ModelVersion, Record, Upload
@@ -33,17 +33,25 @@ def _get(tx: Transaction, table: type[T], what: str, tenant_id: str, row_id: str
     return row
 
 
-def list_cohorts(tx: Transaction, tenant_id: str) -> Sequence[Cohort]:
-    """Return the tenant's cohorts, oldest first."""
-    query = select(Cohort).where(Cohort.tenant_id == tenant_id).order_by(Cohort.created_at)
+def list_cohorts(
+    tx: Transaction, tenant_id: str, *, limit: int | None = None, after: paging.Position | None = None
+) -> Sequence[Cohort]:
+    """Return the tenant's cohorts, oldest first; `after`: when the last one before was made, and its id."""
+    query = select(Cohort).where(Cohort.tenant_id == tenant_id)
+    query = paging.ordered(query, (Cohort.created_at, False), (Cohort.id, False), after=after, limit=limit)
     return tx.session.execute(query).scalars().all()
 
 
-def list_models(tx: Transaction, tenant_id: str) -> Sequence[Model]:
-    """Return the tenant's models, oldest first: of each the current generation, unless it was destroyed."""
+def list_models(
+    tx: Transaction, tenant_id: str, *, limit: int | None = None, after: paging.Position | None = None
+) -> Sequence[Model]:
+    """Return the tenant's models, oldest first: of each the current generation, unless it was destroyed.
+
+    `after`: when the last one before was made, and its row's id.
+    """
     current = select(Generation.model_id).where(Generation.is_current)
     query = select(Model).where(Model.tenant_id == tenant_id, Model.id.in_(current), Model.state != "destroyed")
-    query = query.order_by(Model.created_at)
+    query = paging.ordered(query, (Model.created_at, False), (Model.id, False), after=after, limit=limit)
     return tx.session.execute(query).scalars().all()
 
 
@@ -254,9 +262,20 @@ def get_version(tx: Transaction, tenant_id: str, model_id: str, number: int) -> 
     return version
 
 
-def list_versions(tx: Transaction, tenant_id: str, model_id: str) -> Sequence[tuple[ModelVersion, int]]:
-    """Return the versions of a model's line with the numbers of their generations, newest first. Raises NotFound."""
+def list_versions(
+    tx: Transaction,
+    tenant_id: str,
+    model_id: str,
+    *,
+    limit: int | None = None,
+    after: paging.Position | None = None,
+) -> Sequence[tuple[ModelVersion, int]]:
+    """Return the versions of a model's line with the numbers of their generations, newest first. Raises NotFound.
+
+    `after`: the number of the last one before.
+    """
     line_id = generations.of(tx, get_model(tx, tenant_id, model_id).id).line_id
     query = select(ModelVersion, Generation.number).join(Generation, Generation.model_id == ModelVersion.model_id)
-    query = query.where(Generation.line_id == line_id).order_by(ModelVersion.number.desc())
+    query = query.where(Generation.line_id == line_id)
+    query = paging.ordered(query, (ModelVersion.number, True), after=after, limit=limit)
     return [(row[0], row[1]) for row in tx.session.execute(query)]

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, sel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from ledger import stuck
+from ledger import paging, stuck
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, ModelRetired, NotFound, WrongState
 from ledger.tables import ForgetRequest, Job, JobPart, Model
@@ -289,11 +289,16 @@ def get(tx: Transaction, tenant_id: str, job_id: int) -> Job:
     return job
 
 
-def list_newest(tx: Transaction, tenant_id: str, *, state: str | None = None, limit: int = 100) -> Sequence[Job]:
-    """Return the newest jobs, at most `limit`: in a state, or all but parts, since their jobs show how far they are."""
+def list_newest(
+    tx: Transaction, tenant_id: str, *, state: str | None = None, limit: int = 100, after: paging.Position | None = None
+) -> Sequence[Job]:
+    """Return the newest jobs, at most `limit`: in a state, or all but parts, since their jobs show how far they are.
+
+    `after`: the number of the last one before.
+    """
     wanted = Job.kind.not_in(PARTS) if state is None else Job.state == state
     query = select(Job).where(Job.tenant_id == tenant_id, wanted)
-    return tx.session.execute(query.order_by(Job.id.desc()).limit(limit)).scalars().all()
+    return tx.session.execute(paging.ordered(query, (Job.id, True), after=after, limit=limit)).scalars().all()
 
 
 def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:

@@ -17,6 +17,7 @@ from ledger import (
     events,
     holds,
     jobs,
+    paging,
     replacing,
     selectors,
     stuck,
@@ -94,13 +95,14 @@ def get(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
 
 
 def list_newest(
-    tx: Transaction, tenant_id: str, *, state: str | None = None, limit: int = 100
+    tx: Transaction, tenant_id: str, *, state: str | None = None, limit: int = 100, after: paging.Position | None = None
 ) -> Sequence[ForgetRequest]:
-    """Return the newest requests, at most `limit`."""
+    """Return the newest requests, at most `limit`; `after`: when the last one before was received, and its id."""
     query = select(ForgetRequest).where(ForgetRequest.tenant_id == tenant_id)
     if state is not None:
         query = query.where(ForgetRequest.state == state)
-    query = query.order_by(ForgetRequest.received_at.desc(), ForgetRequest.id).limit(limit)
+    order = (ForgetRequest.received_at, True), (ForgetRequest.id, False)
+    query = paging.ordered(query, *order, after=after, limit=limit)
     return tx.session.execute(query).scalars().all()
 
 

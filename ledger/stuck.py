@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, and_, select
 
-from ledger.tables import ForgetRequest, RequestModel, Upload
+from ledger.database import Transaction
+from ledger.tables import ForgetRequest, Job, RequestModel, Upload
 
 
 def served_by(tenant_id: str, model_id: str | None, upload_id: str | None = None) -> ColumnElement[bool]:
@@ -25,3 +26,18 @@ def served_by(tenant_id: str, model_id: str | None, upload_id: str | None = None
         RequestModel.model_id == model_id, RequestModel.version_id.is_(None)
     )
     return and_(ForgetRequest.tenant_id == tenant_id, ForgetRequest.id.in_(waiting))
+
+
+def is_stuck(tx: Transaction, request: ForgetRequest) -> bool:
+    """Whether a job that serves this request has failed, so that it does not go on before somebody retries that."""
+    if request.error is None:
+        return False
+    failed = select(Job.model_id, Job.upload_id).where(Job.tenant_id == request.tenant_id, Job.state == "failed")
+    return any(
+        tx.session.execute(
+            select(ForgetRequest.id).where(
+                served_by(request.tenant_id, model_id, upload_id), ForgetRequest.id == request.id
+            )
+        ).first()
+        for model_id, upload_id in tx.session.execute(failed.distinct()).all()
+    )

@@ -62,8 +62,12 @@ class Connection:
         return answer
 
     def items(self, path: str, params: Mapping[str, Any] | None = None) -> list[Json]:
-        """Return the list that stands at a path."""
-        items: list[Json] = self.json("GET", path, params=params)["items"]
+        """Return the list that stands at a path: all of its pages, or the first `limit` items if params say so."""
+        page = self.call("GET", path, params=params)
+        items: list[Json] = page.json()["items"]
+        while "limit" not in (params or {}) and (more := page.links.get("next")) is not None:
+            page = self.call("GET", more["url"])
+            items += page.json()["items"]
         return items
 
 

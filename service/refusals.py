@@ -8,11 +8,15 @@ ServiceError
 ├── BodyNotOfType        the body is not of a type that is read here
 ├── BodyUnreadable       the body ends early or cannot be parsed
 ├── IdempotencyKeyUnreadable  the header Idempotency-Key is no quoted string
+├── CursorRefused        a list has no such page
+├── PreconditionFailed   the state is not the one that If-Match names
+├── PreconditionRequired If-Match is missing
 ├── UploadRefused        records that were sent are not what they must be
 ├── InstancesRefused     records to predict for do not fit the model
 ├── PlanRefused          a model cannot be made that way
 ├── NotServing           no version may answer now
 ├── VersionGone          the version was destroyed
+├── RequestStuck         the forget request that is asked about has failed
 └── CertificateMissing   the request has no certificate, or not yet
 
 Every message says what happened, why, and what to do. None contains an identifier or anything else that was sent.
@@ -87,6 +91,35 @@ class IdempotencyKeyUnreadable(ServiceError):
         )
 
 
+class CursorRefused(ServiceError):
+    """The cursor is none that this list has given."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The cursor is none of this list's. Begin without one, and follow the Link headers."
+        )
+
+
+class PreconditionFailed(ServiceError):
+    """Somebody has changed it meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "It is not, or not any more, in the state that If-Match names. Nothing was changed: "
+            "look at it again, decide again, and send the new ETag."
+        )
+
+
+class PreconditionRequired(ServiceError):
+    """What is to be changed must be named."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This changes what others may change too. Nothing was changed: "
+            "send If-Match with the ETag that the last GET answered, or `If-Match: *` for any state."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class RowFault:
     """One thing that is wrong with some rows of an upload.
@@ -149,6 +182,16 @@ class VersionGone(ServiceError):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"Version {number} is destroyed; its bytes exist no more. Ask about the active version.")
+
+
+class RequestStuck(ServiceError):
+    """A forget request will not complete by itself, and the client wants that as an error."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(
+            f"The request is {state} and does not complete by itself. GET it without fail_as_error to see why; "
+            "an administrator can retry its job, and then it goes on."
+        )
 
 
 class CertificateMissing(ServiceError):

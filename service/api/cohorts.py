@@ -11,11 +11,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from ledger import catalog, tables
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, StoreFull
+from service.api.paging import NEXT_PAGE, Paged
 from service.api.schemas import Body, CohortId, Items, Name, when
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
+from service.refusals import CursorRefused
 
 router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])
 
@@ -127,11 +129,13 @@ def create(
     return made
 
 
-@router.get("", summary="List the cohorts", responses=documented())
-def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Items[Cohort]:
-    """All cohorts of the tenant, oldest first."""
+@router.get("", summary="List the cohorts", responses=NEXT_PAGE | documented(CursorRefused))
+def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)], page: Paged) -> Items[Cohort]:
+    """The cohorts of the tenant, oldest first."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return Items(items=[_shown(tx, cohort) for cohort in catalog.list_cohorts(tx, principal.tenant_id)])
+        found = catalog.list_cohorts(tx, principal.tenant_id, limit=page.limit, after=page.after(int, str))
+        cohorts = page.cut(found, lambda cohort: (cohort.created_at, cohort.id))
+        return Items(items=[_shown(tx, cohort) for cohort in cohorts])
 
 
 @router.get("/{cohort_id}", summary="Show a cohort", responses=documented(NotFound))

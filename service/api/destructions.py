@@ -9,14 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from ledger import destruction, lines
+from ledger import catalog, destruction, generations, lines
 from ledger.errors import ModelRetired, NotFound, StoreFull
+from service.api.conditional import IfMatch
 from service.api.models import Model, shown
 from service.api.schemas import ModelId
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
-from service.refusals import CertificateMissing
+from service.refusals import CertificateMissing, PreconditionFailed
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -31,18 +32,30 @@ class Retired(BaseModel):
 
 
 @router.delete(
-    "/{model_id}", status_code=202, summary="Destroy a model", responses=documented(NotFound, ModelRetired, StoreFull)
+    "/{model_id}",
+    status_code=202,
+    summary="Destroy a model",
+    responses=documented(NotFound, ModelRetired, StoreFull, PreconditionFailed),
 )
 def delete(
-    model_id: ModelId, request: Request, response: Response, principal: Annotated[Principal, needs(ADMIN)]
+    model_id: ModelId,
+    request: Request,
+    response: Response,
+    principal: Annotated[Principal, needs(ADMIN)],
+    expected: IfMatch,
 ) -> Retired:
     """Weights, statistics, features and everything else that was made for it are destroyed; its cohorts' records stay.
 
     Cannot be taken back. A successor in the making goes too; deleted by its own id, it goes alone. Forget requests that
-    wait for the model wait until it is destroyed. Only for `admin`.
+    wait for the model wait until it is destroyed. Only for `admin`. With `If-Match` only if the model is as it was.
     """
     context = context_of(request.scope)
     with context.ledger.database.begin() as tx:
+        if expected.is_named:
+            generations.lock_line(
+                tx, generations.of(tx, catalog.get_model(tx, principal.tenant_id, model_id).id).line_id
+            )
+            expected.check(shown(tx, catalog.get_model(tx, principal.tenant_id, model_id)))
         model, job = lines.delete(tx, principal.tenant_id, model_id)
         retired = Retired(model=shown(tx, model), job=job.id)
     context.on_accepted()

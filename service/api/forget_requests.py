@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import time
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
-from ledger import requests, tables, tenants
+from ledger import requests, stuck, tables, tenants
 from ledger.database import Transaction
 from ledger.errors import CoreNeverForgotten, InvalidIdentifier, NotFound, SelectorInvalid, StoreFull, WrongState
 from ledger.selectors import MOST_NAMED, Selector, SubjectName
-from service.api.schemas import Body, Id, Items, Limit, RequestId, rfc3339, when
+from service.api.paging import NEXT_PAGE, Paged
+from service.api.preferences import Preferred
+from service.api.schemas import Body, Id, Items, RequestId, rfc3339, when
 from service.auth import Principal, needs
-from service.context import context_of
+from service.context import Context, context_of
 from service.errors import documented
-from service.idempotency import REFUSALS, Retryable
-from service.refusals import CertificateMissing
+from service.idempotency import REFUSALS, Once, Replay, Retryable
+from service.refusals import CertificateMissing, CursorRefused, RequestStuck
 
 router = APIRouter(prefix="/v1/forget-requests", tags=["forget requests"])
 
 DAY_US = 86_400_000_000
+ENDED = ("completed", "failed", "cancelled")
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 _READERS = ("forget:write", "audit:read")
 State = Literal["accepted", "scrubbing", "published", "purging", "completed", "failed", "cancelled"]
 Most = Len(0, MOST_NAMED)
@@ -144,21 +151,53 @@ def certificate_url(row: tables.ForgetRequest) -> str | None:
     return f"/v1/forget-requests/{row.id}/certificate"
 
 
+_ENDED_IN_TIME: dict[int | str, dict[str, Any]] = {
+    200: {"model": ForgetRequest, "description": "It has ended while the service waited, as preferred."}
+}
+
+
 @router.post(
     "",
     status_code=202,
     summary="Ask for records to be forgotten",
-    responses=documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull, *REFUSALS),
+    responses=_ENDED_IN_TIME
+    | documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull, *REFUSALS),
 )
-def create(
-    body: NewRequest, request: Request, principal: Annotated[Principal, needs("forget:write")], once: Retryable
+async def create(
+    body: NewRequest,
+    request: Request,
+    response: Response,
+    principal: Annotated[Principal, needs("forget:write")],
+    once: Retryable,
+    preference: Preferred,
 ) -> ForgetRequest:
     """Once this answers 202, the request is stored durably and will be done, whatever crashes.
 
     It covers the records that are stored at this moment. Records that nobody has are no error: the request completes
-    with the outcome `no_match`. Follow `Location` until the state is `completed`.
+    with the outcome `no_match`. Follow `Location` until the state is `completed`, or have the service wait for that
+    with `Prefer`.
     """
     context = context_of(request.scope)
+    if preference.applied is not None:
+        response.headers["Preference-Applied"] = preference.applied
+    try:
+        answer = await run_in_threadpool(_file, context, body, principal, once)
+        request_id = answer.id
+    except Replay as replay:
+        if preference.wait_s is None:
+            raise
+        request_id = replay.answer.body["id"]
+        answer = ForgetRequest.model_validate(replay.answer.body)
+        response.headers.update(replay.answer.headers)
+    if preference.wait_s is not None:
+        ended = await _wait(context, principal.tenant_id, request_id, preference.wait_s)
+        if ended is not None:
+            response.status_code = 200
+            return ended
+    return answer
+
+
+def _file(context: Context, body: NewRequest, principal: Principal, once: Once) -> ForgetRequest:
     with once.begin(context.ledger, principal.tenant_id) as tx:
         hasher = tenants.alias_hasher(tx, context.ledger.ring, principal.tenant_id)
         accepted = requests.accept(tx, principal.tenant_id, selector_of(body), hasher, regulation=body.regulation)
@@ -168,24 +207,53 @@ def create(
     return answer
 
 
-@router.get("", summary="List the forget requests", responses=documented())
+async def _wait(context: Context, tenant_id: str, request_id: str, wait_s: int) -> ForgetRequest | None:
+    """Return the request once it has ended, None if it has not after `wait_s` seconds. Each look is a short one."""
+
+    def look() -> ForgetRequest | None:
+        with context.ledger.database.read() as tx:
+            row = requests.get(tx, tenant_id, request_id)
+            return shown(tx, [row])[0] if row.state in ENDED else None
+
+    until, pause_s = time.monotonic() + wait_s, FIRST_PAUSE_S
+    while (ended := await run_in_threadpool(look)) is None and (left_s := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(pause_s, left_s))
+        pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
+    return ended
+
+
+@router.get("", summary="List the forget requests", responses=NEXT_PAGE | documented(CursorRefused))
 def list_all(
     request: Request,
     principal: Annotated[Principal, needs(*_READERS)],
+    page: Paged,
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
-    limit: Limit = 100,
 ) -> Items[ForgetRequest]:
-    """The newest requests of the tenant, newest first."""
+    """The requests of the tenant, newest first."""
+    after = page.after(int, str)
     with context_of(request.scope).ledger.database.read() as tx:
-        rows = requests.list_newest(tx, principal.tenant_id, state=state, limit=limit)
+        rows = requests.list_newest(tx, principal.tenant_id, state=state, limit=page.limit, after=after)
+        rows = page.cut(rows, lambda row: (row.received_at, row.id), state=state)
         return Items(items=shown(tx, list(rows)))
 
 
-@router.get("/{request_id}", summary="Show a forget request", responses=documented(NotFound))
-def show(request_id: RequestId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> ForgetRequest:
+@router.get("/{request_id}", summary="Show a forget request", responses=documented(NotFound, RequestStuck))
+def show(
+    request_id: RequestId,
+    request: Request,
+    principal: Annotated[Principal, needs(*_READERS)],
+    fail_as_error: Annotated[
+        bool, Query(description="Answer 409 if it was withdrawn, or if a job that serves it has failed.")
+    ] = False,
+) -> ForgetRequest:
     """One request. It is done when its state is `completed`."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return shown(tx, [requests.get(tx, principal.tenant_id, request_id)])[0]
+        row = requests.get(tx, principal.tenant_id, request_id)
+        if fail_as_error and row.state in ("failed", "cancelled"):
+            raise RequestStuck(row.state)
+        if fail_as_error and stuck.is_stuck(tx, row):
+            raise RequestStuck("stuck")
+        return shown(tx, [row])[0]
 
 
 @router.delete("/{request_id}", summary="Withdraw a forget request", responses=documented(NotFound, WrongState))

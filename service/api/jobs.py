@@ -13,10 +13,12 @@ from ledger.database import Transaction
 from ledger.errors import NotFound, WrongState
 from service.api.dry_runs import READERS as DRY_RUN_READERS
 from service.api.dry_runs import Outlook
-from service.api.schemas import Items, JobId, Limit, rfc3339, when
+from service.api.paging import NEXT_PAGE, Paged
+from service.api.schemas import Items, JobId, rfc3339, when
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.refusals import CursorRefused
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -69,17 +71,17 @@ def _shown(job: tables.Job, result: dict[str, Any] | None) -> Job:
     )
 
 
-@router.get("", summary="List the jobs", responses=documented())
+@router.get("", summary="List the jobs", responses=NEXT_PAGE | documented(CursorRefused))
 def list_all(
     request: Request,
     principal: Annotated[Principal, needs(*_READERS)],
+    page: Paged,
     state: Annotated[State | None, Query(description="Only jobs in this state; `failed`: given up.")] = None,
-    limit: Limit = 100,
 ) -> Items[Job]:
-    """The newest jobs of the tenant, newest first."""
+    """The jobs of the tenant, newest first."""
     with context_of(request.scope).ledger.database.read() as tx:
-        found = jobs.list_newest(tx, principal.tenant_id, state=state, limit=limit)
-        return Items(items=shown(tx, found, principal))
+        found = jobs.list_newest(tx, principal.tenant_id, state=state, limit=page.limit, after=page.after(int))
+        return Items(items=shown(tx, page.cut(found, lambda job: (job.id,), state=state), principal))
 
 
 @router.get("/{job_id}", summary="Show a job", responses=documented(NotFound))

@@ -12,13 +12,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ledger import catalog, core_imports, generations, jobs, tables, versions
 from ledger.database import Transaction
 from ledger.errors import ModelRetired, NameTaken, NotFound, StoreFull, WrongCohortKind
+from service.api.conditional import TAGGED, tag
 from service.api.network_plan import network_plan
+from service.api.paging import NEXT_PAGE, Paged
 from service.api.schemas import Body, Id, Items, ModelId, Name, when
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
-from service.refusals import PlanRefused
+from service.refusals import CursorRefused, PlanRefused
 from unlearning.architectures import Architectures
 from unlearning.choose_map import AUTO
 from unlearning.core_training import EPOCHS
@@ -308,18 +310,23 @@ def _check_noise(body: Configuration) -> None:
             raise PlanRefused(name, f"{name} describes noise, and the model has none")
 
 
-@router.get("", summary="List the models", responses=documented())
-def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Items[Model]:
-    """All models of the tenant, oldest first."""
+@router.get("", summary="List the models", responses=NEXT_PAGE | documented(CursorRefused))
+def list_all(request: Request, principal: Annotated[Principal, needs(*_READERS)], page: Paged) -> Items[Model]:
+    """The models of the tenant, oldest first."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return Items(items=[shown(tx, model) for model in catalog.list_models(tx, principal.tenant_id)])
+        found = catalog.list_models(tx, principal.tenant_id, limit=page.limit, after=page.after(int, str))
+        return Items(items=[shown(tx, model) for model in page.cut(found, lambda row: (row.created_at, row.id))])
 
 
-@router.get("/{model_id}", summary="Show a model", responses=documented(NotFound))
-def show(model_id: ModelId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Model:
-    """One model. It answers predictions once it has an active version."""
+@router.get("/{model_id}", summary="Show a model", responses=TAGGED | documented(NotFound))
+def show(
+    model_id: ModelId, request: Request, response: Response, principal: Annotated[Principal, needs(*_READERS)]
+) -> Model:
+    """One model. It answers predictions once it has an active version. Its ETag changes with every version."""
     with context_of(request.scope).ledger.database.read() as tx:
-        return shown(tx, catalog.get_model(tx, principal.tenant_id, model_id))
+        found = shown(tx, catalog.get_model(tx, principal.tenant_id, model_id))
+    tag(response, found)
+    return found
 
 
 @router.post(

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ledger import artifacts, catalog, generations, tables
 from ledger.errors import NotFound, ObjectMissing
+from service.api.paging import NEXT_PAGE, Paged
 from service.api.schemas import Body, Items, ModelId, VersionNumber, rfc3339, when
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
-from service.refusals import VersionGone
+from service.refusals import CursorRefused, VersionGone
 
 router = APIRouter(prefix="/v1/models", tags=["versions"])
 
@@ -71,12 +72,17 @@ def shown(version: tables.ModelVersion, generation: int) -> Version:
     )
 
 
-@router.get("/{model_id}/versions", summary="List a model's versions", responses=documented(NotFound))
-def list_all(model_id: ModelId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Items[Version]:
-    """All versions of all generations, newest first, destroyed ones too."""
+@router.get(
+    "/{model_id}/versions", summary="List a model's versions", responses=NEXT_PAGE | documented(NotFound, CursorRefused)
+)
+def list_all(
+    model_id: ModelId, request: Request, principal: Annotated[Principal, needs(*_READERS)], page: Paged
+) -> Items[Version]:
+    """The versions of all generations, newest first, destroyed ones too."""
     with context_of(request.scope).ledger.database.read() as tx:
-        found = catalog.list_versions(tx, principal.tenant_id, model_id)
-        return Items(items=[shown(version, generation) for version, generation in found])
+        after = page.after(int)
+        found = catalog.list_versions(tx, principal.tenant_id, model_id, limit=page.limit, after=after)
+        return Items(items=[shown(*row) for row in page.cut(found, lambda row: (row[0].number,))])
 
 
 @router.get("/{model_id}/versions/{number}", summary="Show a version", responses=documented(NotFound))
