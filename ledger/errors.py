@@ -35,6 +35,7 @@
     ├── SuccessorPending        a model has a successor in the making already
     ├── SuccessorNotReady       a successor cannot take over yet
     ├── BrokerUnreachable       messages to workers cannot be sent
+    ├── QuotaExceeded           the tenant has as much of something as it may have
     ├── IdempotencyKeyReused    the idempotency key came with another request before
     ├── StillInProgress         the first request with this idempotency key is not done yet
     ├── LeaseLost               another worker has taken the job over
@@ -397,3 +398,15 @@ class StillInProgress(LedgerError):
             "The first request with this Idempotency-Key is still being done. "
             "Send it again in a moment, with the same key, to get its answer."
         )
+
+
+class QuotaExceeded(LedgerError):
+    """The tenant has as much of something as it may have."""
+
+    def __init__(self, most: int, what: str, advice: str) -> None:
+        """`what`, in the plural, is what there are `most` of."""
+        super().__init__(
+            f"This tenant may have {most} {what}, and has them. Nothing was done. "
+            f"{advice}, or ask the operator for a larger quota."
+        )
+        self.most = most

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ledger.ledger import Ledger
 from service.housekeeping import Housekeeping
+from service.limiter import Limiter
 from service.metrics import PredictionTimes
 from service.serving.inference import Inference
 from service.serving.registry import Registry
@@ -21,7 +22,7 @@ class Context:
 
     `architectures` are the networks that may be named. `predictions` is how long predictions took.
     `on_accepted` is called after a commit that left work for a worker; it must not wait. `housekeeping` is what is
-    done now and then, beside the requests.
+    done now and then, beside the requests; `limiter` counts what each key asks, None: nothing is counted.
     """
 
     settings: ServiceSettings
@@ -30,6 +31,7 @@ class Context:
     inference: Inference
     on_accepted: Callable[[], None]
     housekeeping: Housekeeping
+    limiter: Limiter | None
     architectures: Architectures = BUILT_IN
     predictions: PredictionTimes = field(default_factory=PredictionTimes)
 

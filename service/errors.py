@@ -58,6 +58,7 @@ STORE_DAMAGED = Kind(500, "store-damaged", "What is stored cannot be read")
 UNAVAILABLE = Kind(503, "unavailable", "A part of the service cannot be reached")
 WRONG_STATE = Kind(409, "wrong-state", "This cannot be done now")
 IN_PROGRESS = Kind(409, "in-progress", "The same request is being done")
+TOO_OFTEN = Kind(429, "too-often", "The key asks more often than it may")
 UNREADABLE = Kind(400, "unreadable-body", "The body cannot be read")
 TOO_LARGE = Kind(413, "too-large", "The body is too large")
 NO_KEY = Kind(401, "no-key", "A valid API key is needed")
@@ -72,6 +73,7 @@ KINDS: dict[type[Exception], Kind] = {
     refusals.BodyNotOfType: Kind(415, "wrong-content-type", "The body's type is not read here"),
     refusals.BodyUnreadable: UNREADABLE,
     refusals.IdempotencyKeyUnreadable: Kind(400, "idempotency-key-unreadable", "The idempotency key cannot be read"),
+    refusals.AskedTooOften: TOO_OFTEN,
     refusals.CursorRefused: Kind(422, "cursor-refused", "The list has no such page"),
     refusals.PreconditionFailed: Kind(412, "changed-meanwhile", "Somebody has changed it meanwhile"),
     refusals.PreconditionRequired: Kind(428, "precondition-required", "The state that is to be changed must be named"),
@@ -107,6 +109,7 @@ KINDS: dict[type[Exception], Kind] = {
     facts.SuccessorNotReady: WRONG_STATE,
     facts.IdempotencyKeyReused: Kind(422, "idempotency-key-reused", "The idempotency key is another request's"),
     facts.StillInProgress: IN_PROGRESS,
+    facts.QuotaExceeded: Kind(403, "quota-exceeded", "The tenant has as much of this as it may have"),
     facts.LeaseLost: WRONG_STATE,
     facts.PublishConflict: WRONG_STATE,
     facts.StoreFull: Kind(507, "store-full", "There is no room left"),
@@ -188,6 +191,8 @@ def respond(problem: Exception, scope: Any) -> Response:
     elif isinstance(problem, refusals.PlanRefused):
         faults = [Fault(pointer=f"#/{problem.field}", detail=f"{problem.why}.")]
     headers = {"Upload-Offset": str(problem.expected)} if isinstance(problem, facts.OffsetMismatch) else None
+    if isinstance(problem, refusals.AskedTooOften):
+        headers = {"Retry-After": str(problem.wait_s)}
     return problem_response(kind, detail, scope, faults=faults, headers=headers)
 
 
@@ -216,7 +221,7 @@ def problem_response(
 
 def documented(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's `responses` for these errors, and for those that any address may answer."""
-    always = (INVALID_REQUEST, UNEXPECTED, UNAVAILABLE, NO_KEY, KINDS[refusals.ScopeMissing])
+    always = (INVALID_REQUEST, UNEXPECTED, UNAVAILABLE, NO_KEY, TOO_OFTEN, KINDS[refusals.ScopeMissing])
     by_status: dict[int | str, dict[str, Any]] = {}
     for kind in dict.fromkeys((*always, *(KINDS[cls] for cls in kinds))):
         example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": "What to do about it."}

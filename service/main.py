@@ -43,12 +43,15 @@ from service.api import (
 )
 from service.api.openapi import DESCRIPTION, describe
 from service.auth import Authentication
+from service.compression import Compression
 from service.context import Context
 from service.dashboard import routes as dashboard
 from service.dispatching import start_dispatcher
 from service.first_start import utc_microseconds
 from service.housekeeping import Housekeeping
+from service.limiter import Limiter
 from service.middleware import BodyLimit, RequestLog
+from service.rate_limits import RateLimits
 from service.serving.clock import boottime_ns
 from service.serving.inference import Inference
 from service.serving.registry import Registry, Timing
@@ -124,7 +127,8 @@ def create_app(
         dispatcher = start_dispatcher(settings, opened) if on_accepted is None else None
         wake = on_accepted or (do_nothing if dispatcher is None else dispatcher.wake)
         housekeeping = Housekeeping(opened.database)
-        app.state.context = Context(settings, opened, registry, inference, wake, housekeeping, architectures)
+        limiter = Limiter(settings.requests_per_minute) if settings.requests_per_minute else None
+        app.state.context = Context(settings, opened, registry, inference, wake, housekeeping, limiter, architectures)
         housekeeping.start()
         registry.start(asyncio.get_running_loop())
         try:
@@ -154,7 +158,7 @@ def create_app(
         app.include_router(part.router)
     errors.install(app)
     idempotency.install(app)
-    for middleware in (BodyLimit, Authentication, RequestLog):  # the last one is the outermost
+    for middleware in (Compression, BodyLimit, RateLimits, Authentication, RequestLog):  # the last one is the outermost
         app.add_middleware(middleware)
     describe(app)
     return app

@@ -8,6 +8,7 @@ ServiceError
 ├── BodyNotOfType        the body is not of a type that is read here
 ├── BodyUnreadable       the body ends early or cannot be parsed
 ├── IdempotencyKeyUnreadable  the header Idempotency-Key is no quoted string
+├── AskedTooOften        the key has asked more often than it may
 ├── CursorRefused        a list has no such page
 ├── PreconditionFailed   the state is not the one that If-Match names
 ├── PreconditionRequired If-Match is missing
@@ -91,13 +92,20 @@ class IdempotencyKeyUnreadable(ServiceError):
         )
 
 
+class AskedTooOften(ServiceError):
+    """The key has asked more often than it may."""
+
+    def __init__(self, wait_s: int) -> None:
+        """`wait_s`: in how many seconds it may ask again."""
+        super().__init__(f"This key asks more often than it may. Nothing was done. Send it again in {wait_s} s.")
+        self.wait_s = wait_s
+
+
 class CursorRefused(ServiceError):
     """The cursor is none that this list has given."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "The cursor is none of this list's. Begin without one, and follow the Link headers."
-        )
+        super().__init__("The cursor is none of this list's. Begin without one, and follow the Link headers.")
 
 
 class PreconditionFailed(ServiceError):

@@ -28,5 +28,12 @@ class ServiceSettings(LedgerSettings):
     )
     max_unpacked_bytes: int = Field(4 * _GIB, ge=1024, description="Largest size of an archive's unpacked arrays.")
     max_upload_records: int = Field(10_000_000, ge=1, description="Most records in one upload.")
+    requests_per_minute: int = Field(
+        60_000, ge=0, description="Most requests of one key that a process answers in a minute; 0: any number."
+    )
+    max_models: int | None = Field(None, ge=0, description="Most models of a tenant; empty: any number.")
+    max_open_requests: int | None = Field(
+        None, ge=0, description="Most forget requests of a tenant that have not ended; empty: any number."
+    )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe logged message.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json for programs, console for people.")

@@ -13,9 +13,17 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from ledger import requests, stuck, tables, tenants
+from ledger import quotas, requests, stuck, tables, tenants
 from ledger.database import Transaction
-from ledger.errors import CoreNeverForgotten, InvalidIdentifier, NotFound, SelectorInvalid, StoreFull, WrongState
+from ledger.errors import (
+    CoreNeverForgotten,
+    InvalidIdentifier,
+    NotFound,
+    QuotaExceeded,
+    SelectorInvalid,
+    StoreFull,
+    WrongState,
+)
 from ledger.selectors import MOST_NAMED, Selector, SubjectName
 from service.api.paging import NEXT_PAGE, Paged
 from service.api.preferences import Preferred
@@ -161,7 +169,7 @@ _ENDED_IN_TIME: dict[int | str, dict[str, Any]] = {
     status_code=202,
     summary="Ask for records to be forgotten",
     responses=_ENDED_IN_TIME
-    | documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull, *REFUSALS),
+    | documented(SelectorInvalid, InvalidIdentifier, NotFound, CoreNeverForgotten, StoreFull, *REFUSALS, QuotaExceeded),
 )
 async def create(
     body: NewRequest,
@@ -199,6 +207,7 @@ async def create(
 
 def _file(context: Context, body: NewRequest, principal: Principal, once: Once) -> ForgetRequest:
     with once.begin(context.ledger, principal.tenant_id) as tx:
+        quotas.require_room_for_request(tx, principal.tenant_id, context.settings.max_open_requests)
         hasher = tenants.alias_hasher(tx, context.ledger.ring, principal.tenant_id)
         accepted = requests.accept(tx, principal.tenant_id, selector_of(body), hasher, regulation=body.regulation)
         answer = shown(tx, [accepted])[0]

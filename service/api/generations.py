@@ -7,8 +7,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from ledger import catalog, core_imports, generations, lines
-from ledger.errors import ModelRetired, NotFound, StoreFull, SuccessorNotReady, SuccessorPending, WrongCohortKind
+from ledger import catalog, core_imports, generations, lines, quotas
+from ledger.errors import (
+    ModelRetired,
+    NotFound,
+    QuotaExceeded,
+    StoreFull,
+    SuccessorNotReady,
+    SuccessorPending,
+    WrongCohortKind,
+)
 from service.api.models import Configuration, Model, NewModel, Registered, plan, shown
 from service.api.schemas import Body, Id, Items, ModelId, when
 from service.auth import Principal, needs
@@ -118,6 +126,7 @@ def list_all(
         ArchitectureRefused,
         StoreFull,
         *REFUSALS,
+        QuotaExceeded,
     ),
 )
 def succeed(
@@ -141,6 +150,7 @@ def succeed(
         imported = core_imports.get(tx, principal.tenant_id, wanted.core_import) if wanted.core_import else None
     planned = plan(wanted, core, imported, context.architectures)  # outside: trying a network takes a while
     with once.begin(context.ledger, principal.tenant_id) as tx:
+        quotas.require_room_for_model(tx, principal.tenant_id, context.settings.max_models)
         made = lines.register_successor(tx, line_id, planned, cut_over=body.cut_over)
         registered = Registered(model=shown(tx, made[0]), job=made[1])
         once.answer(tx, registered, 202, Location=f"/v1/jobs/{registered.job}")
@@ -152,7 +162,9 @@ def succeed(
     "/{model_id}/rollback",
     status_code=202,
     summary="Go back to an earlier configuration",
-    responses=documented(NotFound, ModelRetired, SuccessorPending, WrongCohortKind, StoreFull, *REFUSALS),
+    responses=documented(
+        NotFound, ModelRetired, SuccessorPending, WrongCohortKind, StoreFull, *REFUSALS, QuotaExceeded
+    ),
 )
 def roll_back(
     body: Rollback,
@@ -169,6 +181,7 @@ def roll_back(
     with once.begin(context.ledger, principal.tenant_id) as tx:
         model = catalog.get_model(tx, principal.tenant_id, model_id)
         line_id = generations.of(tx, model.id).line_id
+        quotas.require_room_for_model(tx, principal.tenant_id, context.settings.max_models)
         made = lines.roll_back(tx, line_id, to=body.to, cut_over=body.cut_over)
         registered = Registered(model=shown(tx, made[0]), job=made[1])
         once.answer(tx, registered, 202, Location=f"/v1/jobs/{registered.job}")

@@ -9,9 +9,9 @@ from annotated_types import Len
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from ledger import catalog, core_imports, generations, jobs, tables, versions
+from ledger import catalog, core_imports, generations, jobs, quotas, tables, versions
 from ledger.database import Transaction
-from ledger.errors import ModelRetired, NameTaken, NotFound, StoreFull, WrongCohortKind
+from ledger.errors import ModelRetired, NameTaken, NotFound, QuotaExceeded, StoreFull, WrongCohortKind
 from service.api.conditional import TAGGED, tag
 from service.api.network_plan import network_plan
 from service.api.paging import NEXT_PAGE, Paged
@@ -231,6 +231,7 @@ def shown(tx: Transaction, model: tables.Model) -> Model:
         ArchitectureRefused,
         StoreFull,
         *REFUSALS,
+        QuotaExceeded,
     ),
 )
 def create(
@@ -244,6 +245,7 @@ def create(
         imported = core_imports.get(tx, principal.tenant_id, body.core_import) if body.core_import else None
     planned = plan(body, core, imported, context.architectures)  # outside: trying a network takes a while
     with once.begin(context.ledger, principal.tenant_id) as tx:
+        quotas.require_room_for_model(tx, principal.tenant_id, context.settings.max_models)
         model, job_id = catalog.register_model(tx, principal.tenant_id, planned)
         registered = Registered(model=shown(tx, model), job=job_id)
         once.answer(tx, registered, 202, Location=f"/v1/jobs/{job_id}")

@@ -1,0 +1,29 @@
+"""How often each key has asked within a minute."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+POLICY = "key"
+
+
+class Limiter:
+    """Counts what keys ask, in memory: every API process counts by itself."""
+
+    def __init__(self, per_minute: int) -> None:
+        """`per_minute`: how many requests of one key are answered within a minute."""
+        self._item = RateLimitItemPerMinute(per_minute)
+        self._counter = FixedWindowRateLimiter(MemoryStorage())
+        self.policy = f'"{POLICY}";q={per_minute};w={self._item.get_expiry()}'
+
+    def count(self, key_id: str, now: Callable[[], float] = time.time) -> tuple[bool, int, int]:
+        """Count one request. Returns whether it may be answered, how many more may, and seconds until all may again."""
+        allowed = self._counter.hit(self._item, key_id)
+        stats = self._counter.get_window_stats(self._item, key_id)
+        return allowed, stats.remaining, max(1, math.ceil(stats.reset_time - now()))
