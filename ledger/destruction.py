@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, delete, func, or_, select
 
-from ledger import dry_runs, events, generations, inventory, jobs, leases, lines, requests, versions
+from ledger import dry_runs, events, generations, inventory, job_parts, jobs, leases, lines, requests, versions
 from ledger.database import Transaction
 from ledger.errors import NotFound
 from ledger.tables import Destruction, FeatureShard, Job, Model, ModelVersion
@@ -57,6 +57,7 @@ def let_go(tx: Transaction, claim: jobs.Claim, condemned: Condemned) -> None:
     """Doom every object of the model and delete the rows of its features. Raises LeaseLost."""
     jobs.check_fence(tx, claim)
     jobs.give_up(tx, condemned.model_id, "ModelRetired: the model is being destroyed")
+    job_parts.drop_of_model(tx, condemned.model_id)
     of_model = FeatureShard.model_id == condemned.model_id
     features = list(tx.session.execute(select(FeatureShard.object_name).where(of_model)).scalars())
     inventory.doom(tx, [*condemned.objects, *features])

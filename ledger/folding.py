@@ -25,16 +25,30 @@ class FeatureRows:
     classes: dict[int, int]
 
 
-def added(tx: Transaction, model_id: str, after: int | None, upto: int) -> list[FeatureRows]:
-    """List the records that version `upto` holds and version `after` (None: nothing yet) does not."""
+def added(
+    tx: Transaction, model_id: str, after: int | None, upto: int, *, between: tuple[str, str] | None = None
+) -> list[FeatureRows]:
+    """List the records that version `upto` holds and version `after` (None: nothing yet) does not.
+
+    With `between` only those in the record shards from the one id to the other, in the database's order.
+    """
     cohorts = catalog.user_cohorts(tx, model_id)
     new = Upload.added_seq.is_not(None) if after is None else Upload.added_seq > after
     uploads = select(Upload.id).where(Upload.cohort_id.in_(cohorts), new, Upload.added_seq <= upto)
     if tx.session.execute(uploads.limit(1)).first() is None:
         return []  # the common case of a forget, which must not look at a million records
     shards = select(RecordShard.id).where(RecordShard.upload_id.in_(uploads))
+    if between is not None:
+        shards = shards.where(RecordShard.id.between(*between))
     condition = and_(Record.shard_id.in_(shards), or_(Record.removed_seq.is_(None), Record.removed_seq > upto))
     return _rows(tx, model_id, condition)
+
+
+def shards_added(tx: Transaction, model_id: str, upto: int) -> list[str]:
+    """List the record shards of a model's cohorts that were added up to `upto`, in the database's order of ids."""
+    query = select(RecordShard.id).join(Upload, Upload.id == RecordShard.upload_id)
+    query = query.where(RecordShard.cohort_id.in_(catalog.user_cohorts(tx, model_id)), Upload.added_seq <= upto)
+    return list(tx.session.execute(query.order_by(RecordShard.id)).scalars())
 
 
 def removed(tx: Transaction, model_id: str, after: int | None, upto: int) -> list[FeatureRows]:

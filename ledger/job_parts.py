@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 
-from ledger import generations, jobs
+from ledger import generations, inventory, jobs
 from ledger.database import Database, Transaction
 from ledger.tables import Job, JobPart, Model
 
@@ -26,8 +26,11 @@ class Share:
     shard_ids: Sequence[str]
 
 
-def split(tx: Transaction, claim: jobs.Claim, kind: str, shares: Sequence[Share]) -> None:
-    """Add a part for each share, and put the job back until they have ended. Raises LeaseLost."""
+def split(tx: Transaction, claim: jobs.Claim, kind: str, shares: Sequence[Share], *, upto: int | None = None) -> None:
+    """Add a part for each share, and put the job back until they have ended. Raises LeaseLost.
+
+    upto: of sums, the sequence number up to which records are summed.
+    """
     for share in shares:
         # A lock key of its own: no two parts exclude each other.
         job = jobs.add(
@@ -45,6 +48,7 @@ def split(tx: Transaction, claim: jobs.Claim, kind: str, shares: Sequence[Share]
                 first_shard=share.shard_ids[0],
                 last_shard=share.shard_ids[-1],
                 shards=len(share.shard_ids),
+                upto=upto,
             )
         )
     parent = jobs.check_fence(tx, claim)
@@ -72,12 +76,15 @@ def report(database: Database, claim: jobs.Claim, done: int) -> None:
     tell_parent(database, parent_id)
 
 
-def finish(tx: Transaction, claim: jobs.Claim) -> None:
-    """Mark a part done. Raises LeaseLost."""
+def finish(tx: Transaction, claim: jobs.Claim, object_name: str | None = None) -> None:
+    """Mark a part done, with the object that holds what it has summed. Raises LeaseLost, ObjectMissing."""
     jobs.finish(tx, claim)
     part = of(tx, claim)
     if part is not None:
-        part.done = part.shards
+        part.done, part.object_name = part.shards, object_name
+        inventory.enliven(tx, [] if object_name is None else [object_name])
+    elif object_name is not None:
+        inventory.doom(tx, [object_name])
 
 
 def tell_parent(database: Database, parent_id: int) -> None:
@@ -114,14 +121,26 @@ def collect(tx: Transaction, claim: jobs.Claim) -> list[str]:
     """
     jobs.check_fence(tx, claim)
     mine = select(JobPart.job_id).where(JobPart.parent_id == claim.job_id)
+    if claim.kind == jobs.ADVANCE:
+        mine = select(JobPart.job_id).where(JobPart.job_id.in_([part.job_id for part in sums(tx, claim)]))
+    ids = list(tx.session.execute(mine).scalars())
     gone = select(Model.id).where(Model.state.in_(generations.GONE))
-    failed = select(Job).where(Job.id.in_(mine), Job.state == "failed", Job.model_id.not_in(gone))
+    failed = select(Job).where(Job.id.in_(ids), Job.state == "failed", Job.model_id.not_in(gone))
     errors = []
     for job in tx.session.execute(failed.order_by(Job.id).with_for_update()).scalars():
         errors.append(job.error or "")
         job.state, job.error, job.note = "done", None, f"failed; job {claim.job_id} shows why"
     tx.session.flush()
-    tx.session.execute(
-        delete(JobPart).where(JobPart.parent_id == claim.job_id).execution_options(synchronize_session=False)
-    )
+    jobs.drop_parts(tx, JobPart.job_id.in_(ids))
     return errors
+
+
+def sums(tx: Transaction, claim: jobs.Claim) -> list[JobPart]:
+    """Return the parts that have summed rows for the first version of a claimed job's model, if it was split."""
+    of_model = select(Job.id).where(Job.model_id == claim.model_id, Job.kind == jobs.SUM_PART)
+    return list(tx.session.execute(select(JobPart).where(JobPart.job_id.in_(of_model))).scalars())
+
+
+def drop_of_model(tx: Transaction, model_id: str) -> None:
+    """Let go of every part of a model, and of what was summed for it."""
+    jobs.drop_parts(tx, JobPart.job_id.in_(select(Job.id).where(Job.model_id == model_id)))

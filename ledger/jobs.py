@@ -15,16 +15,17 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, sel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from ledger import paging, stuck
+from ledger import inventory, paging, stuck
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, ModelRetired, NotFound, WrongState
 from ledger.tables import ForgetRequest, Job, JobPart, Model
 
-TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, INGEST_PART, ADVANCE, PURGE, REBUILD, DESTROY, DRY_RUN = (
+TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, INGEST_PART, SUM_PART, ADVANCE, PURGE, REBUILD, DESTROY, DRY_RUN = (
     "train_core",
     "ingest_model",
     "ingest_upload",
     "ingest_part",
+    "sum_part",
     "advance",
     "purge",
     "rebuild",
@@ -38,12 +39,13 @@ PRIORITY = {
     DESTROY: 2,
     DRY_RUN: 3,
     TRAIN_CORE: 5,
+    SUM_PART: 5,
     REBUILD: 6,
     INGEST_MODEL: 7,
     INGEST_UPLOAD: 7,
     INGEST_PART: 7,
 }
-PARTS = (INGEST_PART,)
+PARTS = (INGEST_PART, SUM_PART)
 """Kinds of jobs that are parts of larger ones (ledger/job_parts.py)."""
 MAX_ATTEMPTS = 8
 """Attempts without progress after which a job fails: few enough to end a crash loop. See `progressed`."""
@@ -165,7 +167,9 @@ def _has_open_parts() -> ColumnElement[bool]:
     part = aliased(Job)
     retired = exists().where(Model.id == part.model_id, Model.state.in_(("retiring", "destroyed")))
     is_open = and_(part.id == JobPart.job_id, part.state.in_(("ready", "running")), ~retired)
-    return exists().where(JobPart.parent_id == Job.id, is_open).correlate(Job)
+    # Whichever `advance` of a model comes first uses what was summed for it: it may absorb the one that asked for it.
+    summed_for = and_(Job.kind == ADVANCE, part.kind == SUM_PART, part.model_id == Job.model_id)
+    return exists().where(or_(JobPart.parent_id == Job.id, summed_for), is_open).correlate(Job)
 
 
 def _candidates(tx: Transaction, kinds: tuple[str, ...] | None, only: int | None) -> Any:
@@ -277,8 +281,14 @@ def _give_up(tx: Transaction, condition: ColumnElement[bool], error: str) -> Non
     ids = list(tx.session.execute(statement.values(values).returning(Job.id)).scalars())
     for start in range(0, len(ids), 500):  # nobody waits for a part that was given up
         own = ids[start : start + 500]
-        parts = delete(JobPart).where(or_(JobPart.job_id.in_(own), JobPart.parent_id.in_(own)))
-        tx.session.execute(parts.execution_options(synchronize_session=False))
+        drop_parts(tx, or_(JobPart.job_id.in_(own), JobPart.parent_id.in_(own)))
+
+
+def drop_parts(tx: Transaction, condition: ColumnElement[bool]) -> None:
+    """Let go of these parts: nobody waits for them any more, and the objects with what they have summed are doomed."""
+    gone = delete(JobPart).where(condition).returning(JobPart.object_name)
+    names = tx.session.execute(gone.execution_options(synchronize_session=False)).scalars()
+    inventory.doom(tx, list(names))
 
 
 def get(tx: Transaction, tenant_id: str, job_id: int) -> Job:

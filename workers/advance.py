@@ -8,16 +8,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ledger import artifacts, folding, inventory, jobs, requests, versions
-from ledger.tables import Model, ModelVersion
+from ledger import artifacts, folding, inventory, job_parts, jobs, requests, versions
+from ledger.tables import JobPart, Model, ModelVersion
 from unlearning.fingerprint import solver_fingerprint
 from unlearning.linear.from_rows import features_of
 from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from unlearning.weights import weights_to_bytes
-from workers import bounding, checks, exposure_account, models, noising, ridge, rows, solving
+from workers import bounding, checks, exposure_account, models, noising, ridge, rows, solving, summing
 from workers.deps import Deps
+from workers.errors import CheckFailed
 from workers.progress import Progress
 
 
@@ -34,7 +35,11 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     with database.read() as tx:
         model = tx.session.get_one(Model, claim.model_id)
         before = versions.active(tx, model.id)
-        after_seq = None if before is None else model.applied_seq
+    parts = summing.parts_of(deps, claim)
+    if before is None and not parts and summing.split(deps, claim, upto):
+        return
+    with database.read() as tx:
+        after_seq = parts[0].upto if parts else None if before is None else model.applied_seq
         added = folding.added(tx, model.id, after_seq, upto)
         removed = folding.removed(tx, model.id, after_seq, upto)
     if before is not None and not added and not removed:
@@ -43,7 +48,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
             jobs.finish(tx, claim)
         return
     public = models.load_public(deps, model.id)
-    statistics = _fold(deps, claim, public, before, added, removed)
+    statistics = _fold(deps, claim, public, _base(deps, public, model, before, parts), added, removed)
     deps.point("advance.folded")
     mu = ridge.choose(deps.choose_mu, model, public, statistics)
     solved = solving.solve(deps, model, public, statistics, mu, before=before, upto=upto)
@@ -51,7 +56,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     deps.point("advance.solved")
     candidate = _write(deps, claim, model, statistics, solved.weights, weights, mu, upto)
     deps.point("advance.written")
-    checked = checks.check(deps, model, public, before, candidate)
+    checked = _check(deps, claim, model, public, before, candidate)
     measured: dict[str, object] = {
         "records": checked.statistics.count,
         "accuracy": _accuracy(deps, model, public, weights),
@@ -68,24 +73,50 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     with database.begin() as tx:
         bound = bounding.of_next_version(tx, model)
         version = versions.publish(tx, claim, _new_version(model, public, before, candidate, measured, bound))
+        job_parts.collect(tx, claim)
         jobs.finish(tx, claim, {"version": version.number})
         deps.point("advance.publishing")
     deps.point("advance.published")
+    if parts:
+        inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
+
+
+def _base(
+    deps: Deps, public: PublicModel, model: Model, before: ModelVersion | None, parts: list[JobPart]
+) -> Statistics:
+    """Return what the changes are folded into: the active version's statistics, or what parts have summed."""
+    if before is not None:
+        return models.load_statistics(deps.ledger, before)
+    return summing.merged(deps, model.id, public, parts)
+
+
+def _check(
+    deps: Deps,
+    claim: jobs.Claim,
+    model: Model,
+    public: PublicModel,
+    before: ModelVersion | None,
+    candidate: checks.Candidate,
+) -> checks.Checked:
+    """Check a candidate. One that fails takes what parts have summed with it: the next attempt sums anew."""
+    try:
+        return checks.check(deps, model, public, before, candidate)
+    except CheckFailed:
+        with deps.ledger.database.begin() as tx:
+            job_parts.collect(tx, claim)
+        raise
 
 
 def _fold(
     deps: Deps,
     claim: jobs.Claim,
     public: PublicModel,
-    before: ModelVersion | None,
+    statistics: Statistics,
     added: list[folding.FeatureRows],
     removed: list[folding.FeatureRows],
 ) -> Statistics:
     assert claim.model_id is not None
     nobody = QuantizedRows.empty(public.width, public.classes, per_output=public.plan.per_output)
-    statistics = Statistics.zero(public.width, public.plan.columns)
-    if before is not None:
-        statistics = models.load_statistics(deps.ledger, before)
     progress = Progress(deps, claim, note="folding records")
     total, done = max(len(added) + len(removed), 1), 0
     for shards, sign in ((added, 1), (removed, -1)):

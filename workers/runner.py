@@ -24,7 +24,7 @@ from ledger.errors import (
 )
 from ledger.tables import Model
 from unlearning.errors import UnlearningError
-from workers import advance, destroy, dry_run, ingest, purge, rebuild, train_core
+from workers import advance, destroy, dry_run, ingest, purge, rebuild, summing, train_core
 from workers.deps import Deps
 from workers.errors import Outdated, PartFailed, StillServed, StillWorked, StillWritten, WorkerLost, WorkError
 
@@ -36,6 +36,7 @@ RUN: dict[str, Run] = {
     jobs.INGEST_UPLOAD: ingest.run_upload,
     jobs.INGEST_PART: ingest.run_part,
     jobs.ADVANCE: advance.run,
+    jobs.SUM_PART: summing.run_part,
     jobs.PURGE: purge.run,
     jobs.REBUILD: rebuild.run,
     jobs.DESTROY: destroy.run,
@@ -94,7 +95,7 @@ def _run_claimed(deps: Deps, claim: jobs.Claim) -> None:
         facts.error("no room to work; trying again", error=message)
         with _noting(deps, claim) as tx:
             _put_back(tx, claim, error=message, at_most=COUNTED_WITHOUT_ROOM)
-            if claim.kind in SERVE_REQUESTS:
+            if claim.kind in (*SERVE_REQUESTS, jobs.SUM_PART):
                 requests.show_waiting(tx, claim.tenant_id, claim.model_id, message)
     except (UnlearningError, WorkError, LedgerError, DBAPIError, OSError, MemoryError) as problem:
         message = f"{type(problem).__name__}: {_safe_message(problem)}"

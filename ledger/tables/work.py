@@ -58,7 +58,8 @@ class Job(Base):
 class JobPart(Base):
     """That a job is a part of a larger one: some record shards, by the range of their ids, for one model.
 
-    The larger job waits until all its parts have ended, and then deletes their rows here.
+    The larger job waits until all its parts have ended, and then deletes their rows here. What parts have summed goes
+    with them, at the latest in the transaction that publishes the version for which it was summed.
     """
 
     __tablename__ = "job_parts"
@@ -71,6 +72,8 @@ class JobPart(Base):
     last_shard: Mapped[str] = mapped_column(Id)
     shards: Mapped[int] = mapped_column(Integer)
     done: Mapped[int] = mapped_column(Integer, default=0)  # of these shards
+    upto: Mapped[int | None] = mapped_column(BigInteger)  # of a sum: the sequence number that it holds records up to
+    object_name: Mapped[str | None] = mapped_column(String(64))  # of a sum that is done: its statistics
 
 
 class StoredObject(Base):

@@ -20,6 +20,8 @@ def upgrade() -> None:
         sa.Column("last_shard", sa.String(length=32), nullable=False),
         sa.Column("shards", sa.Integer(), nullable=False),
         sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("upto", sa.BigInteger(), nullable=True),
+        sa.Column("object_name", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_job_parts_job_id")),
         sa.ForeignKeyConstraint(["parent_id"], ["jobs.id"], name=op.f("fk_job_parts_parent_id")),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_job_parts")),
