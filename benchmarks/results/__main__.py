@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--core-epochs", type=int, help="instead of the number that follows from the core's size")
     parser.add_argument("--width", type=int, help="k of speed, or of the tangent subspace")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 10, 100, 1000, 10_000], help="of the part speed")
-    parser.add_argument("--repeats", type=int, default=5, help="of the part speed")
+    parser.add_argument("--repeats", type=int, default=7, help="of the part speed")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

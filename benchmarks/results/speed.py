@@ -55,7 +55,8 @@ def _one(
             for name, seconds in fresh.items():
                 took[name].append(seconds)
     middle = {name: medians.median(values) if values else None for name, values in took.items()}
-    whole = medians.median([sum(each) for each in zip(took["subtract"], took["check"], took["solve"], strict=True)])
+    sums = [sum(each) for each in zip(took["subtract"], took["check"], took["solve"], strict=True)]
+    whole = medians.median(sums)
     rebuilt = middle["rebuild and solve"]
     record.add(
         grows=grows,
@@ -66,6 +67,7 @@ def _one(
         **{f"{name}_s": seconds for name, seconds in middle.items()},
         whole_s=whole,
         per_second=batch / whole,
+        best_per_second=batch / min(sums),
         rebuild_ratio=None if rebuilt is None else rebuilt / whole,
     )
 

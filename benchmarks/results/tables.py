@@ -134,6 +134,7 @@ def speed(folder: Path, grows: str) -> str:
         "solve_s": "solve, s",
         "whole_s": "whole, s",
         "per_second": "deletions per s",
+        "best_per_second": "(best)",
         "rebuild and solve_s": "sum up again and solve, s",
         "rebuild_ratio": "times longer",
     }
