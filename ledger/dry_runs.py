@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, false, func, or_, se
 from ledger import catalog, changes, contents, deadlines, folding, holds, jobs, selectors
 from ledger.database import Transaction
 from ledger.identity import AliasHasher
-from ledger.tables import DryRun, ForgetRequest, Job, Model, ModelVersion, Record
+from ledger.tables import DryRun, ForgetRequest, Job, Model, ModelVersion, Record, Tenant
 
 KEPT_US = 3_600_000_000
 MOOT = "Moot: records that this dry run was about have been removed meanwhile. Ask again."
@@ -79,7 +79,7 @@ def find(tx: Transaction, job_id: int) -> Found | None:
         held=held,
         in_core=in_core,
         outcome=outcome,
-        due_at=deadlines.due_at(row.asked_at, row.regulation),
+        due_at=deadlines.due_at(row.asked_at, row.regulation, tx.session.get_one(Tenant, row.tenant_id).time_zone),
         models=[] if not records else _affected(tx, row.selector["cohorts"], selected),
     )
 

@@ -35,6 +35,7 @@
     ├── SuccessorPending        a model has a successor in the making already
     ├── SuccessorNotReady       a successor cannot take over yet
     ├── BrokerUnreachable       messages to workers cannot be sent
+    ├── UnknownTimeZone         the IANA database has no such time zone
     ├── QuotaExceeded           the tenant has as much of something as it may have
     ├── IdempotencyKeyReused    the idempotency key came with another request before
     ├── StillInProgress         the first request with this idempotency key is not done yet
@@ -410,3 +411,12 @@ class QuotaExceeded(LedgerError):
             f"{advice}, or ask the operator for a larger quota."
         )
         self.most = most
+
+
+class UnknownTimeZone(LedgerError):
+    """The IANA database has no time zone of that name."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no such time zone. Give a name of the IANA database, such as Europe/Berlin."
+        )

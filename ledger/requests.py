@@ -34,6 +34,7 @@ from ledger.tables import (
     ModelVersion,
     Record,
     RequestModel,
+    Tenant,
 )
 
 OPEN = ("accepted", "scrubbing", "published", "purging", "failed")
@@ -76,7 +77,7 @@ def new_row(tx: Transaction, tenant_id: str, kind: str, stored: dict[str, Any], 
         waits_for=[],
         regulation=regulation,
         received_at=tx.now,
-        due_at=deadlines.due_at(tx.now, regulation),
+        due_at=deadlines.due_at(tx.now, regulation, tx.session.get_one(Tenant, tenant_id).time_zone),
     )
     tx.session.add(request)
     tx.session.flush()

@@ -238,6 +238,10 @@ class LacunaClient(Connection):
         params: Json = {"limit": limit} | ({"state": state} if state else {})
         return self.items("/v1/forget-requests", params)
 
+    def extend(self, request: str, reason: str) -> Json:
+        """Extend a request's deadline, once and in time. `reason` is for people, and must not name the person."""
+        return self.json("POST", f"/v1/forget-requests/{request}/extension", json={"reason": reason})
+
     def certificate(self, request: str) -> bytes:
         """Return the signed certificate (a DSSE envelope) of a completed request, byte for byte."""
         return self.call("GET", f"/v1/forget-requests/{request}/certificate").content

@@ -109,6 +109,7 @@ KINDS: dict[type[Exception], Kind] = {
     facts.SuccessorNotReady: WRONG_STATE,
     facts.IdempotencyKeyReused: Kind(422, "idempotency-key-reused", "The idempotency key is another request's"),
     facts.StillInProgress: IN_PROGRESS,
+    facts.UnknownTimeZone: Kind(422, "time-zone-unknown", "There is no such time zone"),
     facts.QuotaExceeded: Kind(403, "quota-exceeded", "The tenant has as much of this as it may have"),
     facts.LeaseLost: WRONG_STATE,
     facts.PublishConflict: WRONG_STATE,

@@ -32,6 +32,9 @@ class ForgetRequest(Base):
     regulation: Mapped[str] = mapped_column(String(16))
     received_at: Mapped[int] = mapped_column(Micros)
     due_at: Mapped[int] = mapped_column(Micros)
+    first_due_at: Mapped[int | None] = mapped_column(Micros)  # before it was extended
+    extended_at: Mapped[int | None] = mapped_column(Micros)
+    extension_reason: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed
     published_at: Mapped[int | None] = mapped_column(Micros)
     unserved_at: Mapped[int | None] = mapped_column(Micros)
     erased_at: Mapped[int | None] = mapped_column(Micros)

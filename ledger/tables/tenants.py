@@ -19,6 +19,7 @@ class Tenant(Base):
     identifier_key: Mapped[bytes] = mapped_column(LargeBinary)  # HMAC key of the identifiers, wrapped by the key ring
     change_seq: Mapped[int] = mapped_column(BigInteger, default=0)
     created_at: Mapped[int] = mapped_column(Micros)
+    time_zone: Mapped[str | None] = mapped_column(String(64))  # IANA name; days of deadlines end there; none: UTC
 
 
 class ApiKey(Base):

@@ -116,6 +116,7 @@ class ForgetRequest(BaseModel):
     regulation: str
     received_at: str
     due_at: str = Field(description="When the law wants the answer.")
+    extended_at: str | None = Field(description="When the deadline was extended; `.../extension` says why.")
     days_left: int = Field(description="Whole days until then; negative when it is overdue.")
     published_at: str | None = Field(description="When the last model had a version without the records.")
     completed_at: str | None = Field(description="When nothing was left in any store.")
@@ -141,6 +142,7 @@ def shown(tx: Transaction, rows: list[tables.ForgetRequest]) -> list[ForgetReque
             regulation=row.regulation,
             received_at=when(row.received_at),
             due_at=when(row.due_at),
+            extended_at=rfc3339(row.extended_at),
             days_left=(row.due_at - tx.now) // DAY_US,
             published_at=rfc3339(row.published_at),
             completed_at=rfc3339(row.completed_at),

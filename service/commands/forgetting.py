@@ -111,6 +111,27 @@ def status(
         raise typer.Exit(NOT_AS_HOPED)
 
 
+def extend(
+    request: Request,
+    reason: Annotated[str, typer.Option(help="Why, for people. Kept encrypted; do not name the person.")],
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Extend a request's deadline to the latest that the law allows. Possible once, before the first deadline.
+
+    Example: lacuna extend 4f0c... --reason "records of three archives must be compared"
+    """
+    with connect(url, key, data_dir) as client:
+        extended = client.extend(request, reason)
+    if as_json:
+        print_json(extended)
+    else:
+        first, last = str(extended["first_due_at"])[:10], str(extended["due_at"])[:10]
+        out.print(f"The deadline is {last} now. Tell the person why by {first}.")
+
+
 def certificate(
     request: Request,
     save: Annotated[Path | None, typer.Option("--out", help="Write the signed envelope to this file.")] = None,

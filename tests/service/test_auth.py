@@ -48,6 +48,10 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("GET", "/v1/forget-requests"): READ_REQUESTS,
     ("GET", "/v1/forget-requests/{request_id}"): READ_REQUESTS,
     ("DELETE", "/v1/forget-requests/{request_id}"): {"forget:write"},
+    ("POST", "/v1/forget-requests/{request_id}/extension"): {"forget:write"},
+    ("GET", "/v1/forget-requests/{request_id}/extension"): READ_REQUESTS,
+    ("GET", "/v1/tenant"): ALL,
+    ("PUT", "/v1/tenant"): set(),
     ("GET", "/v1/forget-requests/{request_id}/certificate"): READ_REQUESTS,
     ("GET", "/v1/forget-requests/{request_id}/proof"): READ_REQUESTS,
     ("GET", "/v1/log/checkpoint"): READ_REQUESTS,
@@ -81,6 +85,7 @@ MATRIX: dict[tuple[str, str], set[str]] = {
 }
 """The scopes that open each address; `admin` opens all of them."""
 BODIES: dict[str, Any] = {
+    "/v1/forget-requests/{request_id}/extension": {"reason": "a case"},
     "/v1/keys": {"label": "a", "scopes": ["predict"]},
     "/v1/keys/{key_id}/rotate": {},
     "/v1/cohorts": {"name": "a", "kind": "user", "shape": [2], "dtype": "uint8", "class_names": ["a", "b"]},

@@ -27,6 +27,7 @@ COMMANDS = (
     "upload",
     "forget",
     "status",
+    "extend",
     "certificate",
     "verify certificate",
     "verify log",

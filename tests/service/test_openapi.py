@@ -8,6 +8,7 @@ import pytest
 from support.site import Site
 
 from service.api.cohorts import NewCohort
+from service.api.extensions import NewExtension, TenantSettings
 from service.api.forget_requests import NewRequest
 from service.api.holds import NewHold
 from service.api.keys import NewKey, Rotation
@@ -54,7 +55,10 @@ def test_every_reference_leads_somewhere(site: Site) -> None:
             node = node[step]
 
 
-@pytest.mark.parametrize("form", [NewCohort, NewRequest, NewModel, Challenge, NewHold, Withdrawal, NewKey, Rotation])
+@pytest.mark.parametrize(
+    "form",
+    [NewCohort, NewRequest, NewModel, Challenge, NewHold, Withdrawal, NewKey, Rotation, NewExtension, TenantSettings],
+)
 def test_every_example_is_accepted(form: Any) -> None:
     examples = form.model_json_schema()["examples"]
     assert examples
