@@ -132,6 +132,13 @@ def everything(site: Site) -> Iterator[tuple[int, str]]:
         for path in (f"/v1/forget-requests/{request}", f"/v1/forget-requests/{PLANTED}", f"/{PLANTED}", "/v1/jobs")
     ]
     answers.append(site.client.get("/v1/forget-requests", params={"state": PLANTED}))
+    answers.append(site.client.get("/v1/forget-requests", params={"cursor": PLANTED}))
+    answers.append(site.client.post(f"/v1/forget-requests/{request}/extension", json={"reason": PLANTED}))
+    answers.append(site.client.put("/v1/tenant", json={"time_zone": PLANTED}))
+    answers.append(site.client.post("/v1/keys", json={"label": "k", "scopes": [PLANTED]}))
+    named = {"subjects": [{"value": PLANTED, "type": "email"}]}
+    for key in (PLANTED, f'"{PLANTED}"', f'"{PLANTED}"'):
+        answers.append(site.client.post("/v1/forget-requests", json=named, headers={"Idempotency-Key": key}))
     answers.append(site.client.get("/v1/jobs", params={"limit": PLANTED}))
     answers.append(site.client.request(PLANTED.upper().replace("@", ""), "/v1/jobs"))
     answers.append(site.client.get("/v1/me", headers={"Authorization": f"Bearer {PLANTED}"}))
@@ -146,7 +153,7 @@ def everything(site: Site) -> Iterator[tuple[int, str]]:
 def test_unexpected_errors_keep_their_words_to_themselves(
     site: Site, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch, raised: Exception, status: int
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise raised
 
     monkeypatch.setattr(catalog, "list_cohorts", fail)
