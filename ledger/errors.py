@@ -417,6 +417,4 @@ class UnknownTimeZone(LedgerError):
     """The IANA database has no time zone of that name."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "There is no such time zone. Give a name of the IANA database, such as Europe/Berlin."
-        )
+        super().__init__("There is no such time zone. Give a name of the IANA database, such as Europe/Berlin.")

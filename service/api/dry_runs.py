@@ -34,7 +34,8 @@ class ModelOutlook(BaseModel):
     labels_flipped: int | None = Field(description="Evaluation records that would get another label.")
     exposure: float | None = Field(
         description="How much the active version tells somebody who knows all other records about the one of these "
-        "that it exposes most, in nats; null: infinite, as without noise, or no record. `exposure_note` says what it means."
+        "that it exposes most, in nats; null: infinite, as without noise, or no record. `exposure_note` says what it "
+        "means."
     )
     exposure_note: str
     seconds: float = Field(description="What subtracting and solving took.")
