@@ -73,10 +73,13 @@ def forgetting(folder: Path, name: str, scenario: str) -> str:
     lines = []
     for method in dict.fromkeys(str(row["method"]) for row in rows):
         own = [row for row in rows if row["method"] == method]
+        single = own[0]["records"] == 1  # an error of 0 or 100 %
         lines.append(
             [
                 method,
-                *(interval(values(own, column)) for column in ("retain_error", "forget_error", "test_error")),
+                interval(values(own, "retain_error")),
+                NOTHING if single else interval(values(own, "forget_error")),
+                interval(values(own, "test_error")),
                 *(largest(own, column) for column in ("weight_distance", "prediction_distance", "nats")),
                 middle(own, "seconds"),
                 ratio(rows, "seconds", {"method": "train again"}, {"method": method}),
