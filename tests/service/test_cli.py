@@ -171,7 +171,8 @@ def test_predictions_compute_with_the_servers_number_of_threads(
 
 def omp_threads() -> int:
     """Return how many threads OpenMP would use here; asking torch for it would already set them."""
-    (library,) = set(re.findall(r"/\S*lib[gi]omp\S*", Path("/proc/self/maps").read_text()))
+    # torch's own copy: other packages bring one too.
+    (library,) = set(re.findall(r"/\S*/torch/lib/lib[gi]omp\S*", Path("/proc/self/maps").read_text()))
     return int(ctypes.CDLL(library).omp_get_max_threads())
 
 
