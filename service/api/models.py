@@ -76,7 +76,9 @@ class Configuration(Body):
         "best by cross-validation on the core cohort, whose name then stands here.",
     )
     width: Annotated[int, Field(ge=2, le=65536)] | None = Field(
-        None, description="Features of `nystrom`; directions of tangent maps, 256 by default."
+        None,
+        description="Features of `nystrom`; directions of tangent maps, 256 by default, which is few: thousands were "
+        "needed to come near `pooled` (docs/results.md).",
     )
     bandwidth: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
         None, description="Of the kernel of `nystrom`, as a share of the median distance between core records; 1."
