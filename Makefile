@@ -27,8 +27,9 @@ $(VENV)/.dev: $(VENV)/.torch
 demo: $(VENV)/.demo ## forget people from a real classifier and prove it (KEEP=1 leaves the server running)
 	$(BIN)/lacuna demo $(if $(KEEP),--keep)
 
+# Three at a time, even on two cores: many tests wait for other processes. The longest, which start those, come first.
 test: $(VENV)/.dev ## run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 SEED ?= 1
 sequences: $(VENV)/.dev ## 10,000 random histories, removed against never seen (SEED=1)
