@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))  # before it: else the folder tests/ledger would hide the package
 
 from support.disks import fill, remount
 from workers.__main__ import build_deps, main
