@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlalchemy import insert, select
 
 from evidence.frontier import Frontier
+from evidence.merkle import leaf_hash
 from evidence.tlog_proof import check_tlog_proof
 from ledger import events
 from ledger.database import Database, open_engine
@@ -85,7 +86,7 @@ def add_events(database: Database, tenant: str, start: int, end: int) -> None:
                     "subject": subject,
                     "at": tx.now,
                     "body": body,
-                    "leaf_hash": events.leaf_hash(body),
+                    "leaf_hash": leaf_hash(body),
                 }
             )
         tx.session.execute(insert(Event), rows)
@@ -99,7 +100,7 @@ def prove(database: Database, ring: KeyRing, tenant: str, count: int) -> float:
         proof = proofs.of_event(tx, tenant, "benchmark", subject).text()
         taken = time.perf_counter() - started
         body = tx.session.execute(select(Event.body).where(Event.subject == subject)).scalar_one()
-        check_tlog_proof(proof, events.leaf_hash(body), note_key(tx.session.get_one(LogState, 1).origin, ring))
+        check_tlog_proof(proof, leaf_hash(body), note_key(tx.session.get_one(LogState, 1).origin, ring))
     return taken
 
 

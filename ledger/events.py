@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
+from evidence.merkle import leaf_hash
 from ledger.database import Transaction
 from ledger.tables import Event
 
@@ -13,11 +13,6 @@ from ledger.tables import Event
 def canonical_bytes(body: dict[str, Any]) -> bytes:
     """Return one fixed JSON spelling of `body`: sorted keys, no spaces, UTF-8. Floats are refused by their absence."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def leaf_hash(body: bytes) -> bytes:
-    """Return SHA-256(0x00 || body), the hash of a Merkle leaf. Source: RFC 9162, section 2.1.1."""
-    return hashlib.sha256(b"\x00" + body).digest()
 
 
 def append(tx: Transaction, tenant_id: str, kind: str, subject: str, **facts: Any) -> Event:

@@ -15,9 +15,9 @@ from sqlalchemy import select
 from evidence.checkpoint import Checkpoint, open_checkpoint
 from evidence.errors import EvidenceError
 from evidence.frontier import Frontier
+from evidence.merkle import leaf_hash
 from evidence.signed_note import NoteKey
 from ledger.database import Transaction
-from ledger.events import leaf_hash
 from ledger.log.tree import TILE_LEVELS
 from ledger.tables import Event, Leaf, LogCheckpoint, LogNode, LogState
 

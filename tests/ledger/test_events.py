@@ -8,14 +8,15 @@ import pytest
 from sqlalchemy import select
 from support.world import NewWorld
 
+from evidence.merkle import leaf_hash
 from ledger import events
 from ledger.tables import Event
 
 
 def test_leaf_hashes_are_those_of_rfc_9162() -> None:
     """SHA-256 of a zero byte and the content: the public test vector for an empty leaf, and another one."""
-    assert events.leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-    assert events.leaf_hash(b"L123456").hex() == "395aa064aa4c29f7010acfe3f25db9485bbd4b91897b6ad7ad547639252b4d56"
+    assert leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    assert leaf_hash(b"L123456").hex() == "395aa064aa4c29f7010acfe3f25db9485bbd4b91897b6ad7ad547639252b4d56"
 
 
 def test_a_body_has_one_spelling() -> None:
@@ -34,7 +35,7 @@ def test_an_event_is_stored_as_it_is_hashed(new_world: NewWorld, database_url: s
         now = tx.now
     with world.ledger.database.read() as tx:
         row = tx.session.execute(select(Event).where(Event.kind == "test")).scalar_one()
-    assert row.leaf_hash == events.leaf_hash(row.body)
+    assert row.leaf_hash == leaf_hash(row.body)
     assert json.loads(row.body) == {
         "v": 1,
         "tenant": world.tenant_id,

@@ -8,22 +8,19 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
+from support.dying import Died, dying
 from support.leftovers import leftovers
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, person
 
-from ledger import certificates, events, inventory
+from evidence.merkle import leaf_hash
+from ledger import certificates, inventory
 from ledger.tables import Certificate, Event, Job
-from workers.deps import Deps
 from workers.loop import sweep
 from workers.runner import run_next
 
 PEOPLE = [person(f"person-{i}") for i in range(6)]
 FLOWS = Path(__file__).parents[2] / "docs" / "flows.md"
-
-
-class Died(BaseException):
-    """The process is gone. Not an Exception, so that nothing on the way catches it."""
 
 
 def points_of_a_forget(world: World) -> list[str]:
@@ -40,14 +37,6 @@ def trained(new_world: NewWorld, database_url: str | None = None) -> World:
     world.register()
     world.work()
     return world
-
-
-def dying(world: World, at: str) -> Deps:
-    def point(name: str) -> None:
-        if name == at:
-            raise Died
-
-    return make_deps(world.ledger, point=point)
 
 
 def run_until_death(world: World, at: str) -> bool:
@@ -184,4 +173,4 @@ def test_events_are_written_in_canonical_bytes_with_their_leaf_hash(new_world: N
     assert {"forget.accepted", "forget.resolved", "forget.published", "forget.purging", "forget.completed"} <= {
         row.kind for row in rows
     }
-    assert all(row.leaf_hash == events.leaf_hash(row.body) for row in rows)
+    assert all(row.leaf_hash == leaf_hash(row.body) for row in rows)
