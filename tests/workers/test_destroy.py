@@ -7,22 +7,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, update
+from support.dying import Died, dying
 from support.leftovers import leftovers
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, person
 
 from ledger import jobs, leases, lines
 from ledger.tables import Destruction, Event, Job, Model
-from workers.deps import Deps
 from workers.loop import sweep
 from workers.runner import run_next
 
 PEOPLE = [person(f"person-{i}") for i in range(4)]
 FLOWS = Path(__file__).parents[2] / "docs" / "flows.md"
-
-
-class Died(BaseException):
-    """The process is gone. Not an Exception, so that nothing on the way catches it."""
 
 
 def trained(new_world: NewWorld, database_url: str | None = None) -> World:
@@ -43,14 +39,6 @@ def points_of_a_destruction(world: World) -> list[str]:
     delete(world, world.model_id)
     world.work(deps=make_deps(world.ledger, point=passed.append))
     return list(dict.fromkeys(passed))
-
-
-def dying(world: World, at: str) -> Deps:
-    def point(name: str) -> None:
-        if name == at:
-            raise Died
-
-    return make_deps(world.ledger, point=point)
 
 
 def test_dying_at_every_point_ends_in_one_destruction(new_world: NewWorld, database_url: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import update
+from support.dying import Died, dying
 from support.leftovers import leftovers
-from support.world import NewWorld, World, make_deps, person
+from support.world import NewWorld, World, person
 
 from ledger import jobs
 from ledger.tables import Job
@@ -17,10 +18,6 @@ PEOPLE = [person(f"person-{i}") for i in range(jobs.MAX_ATTEMPTS + 2)]
 MANY = person("many", 4 * (jobs.MAX_ATTEMPTS + 4))  # in shards of four records
 
 
-class Died(BaseException):
-    """The process is gone. Not an Exception, so that nothing on the way catches it."""
-
-
 @pytest.fixture
 def world(new_world: NewWorld) -> World:
     world = new_world()
@@ -28,14 +25,6 @@ def world(new_world: NewWorld) -> World:
     world.register()
     world.work()
     return world
-
-
-def dying(world: World, at: str) -> Deps:
-    def point(name: str) -> None:
-        if name == at:
-            raise Died
-
-    return make_deps(world.ledger, point=point)
 
 
 def run(world: World, kind: str, deps: Deps) -> bool:

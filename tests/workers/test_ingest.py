@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select, update
+from support.dying import Died
 from support.world import NewWorld, World, make_deps, person
 
 from ledger import inventory, jobs, tenants
@@ -15,10 +16,6 @@ from workers.loop import sweep
 from workers.runner import run_claimed
 
 PEOPLE = [person(f"person-{i}", 4) for i in range(6)]
-
-
-class Died(BaseException):
-    """The process is gone."""
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
+from support.dying import Died
 from support.leftovers import leftovers
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, make_world, person
@@ -35,10 +36,6 @@ POINTS = [
     "ingest_part.ending",
     "ingest_part.ended",
 ]
-
-
-class Died(BaseException):
-    """The process is gone."""
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sqlalchemy import select, update
+from support.dying import Died
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, person
 
@@ -172,10 +173,6 @@ def test_weights_from_before_the_noise_are_stored_nowhere(new_world: NewWorld, d
     assert holds(stored, released) == released.size, "the search finds what is there"
     assert holds(stored, secret) == 0
     assert holds(stored, released - secret) == 0, "nor is the noise"
-
-
-class Died(BaseException):
-    """The process is gone."""
 
 
 @pytest.mark.parametrize("at", ["advance.solved", "advance.written", "advance.checked", "advance.publishing"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from support.dying import Died
 from support.leftovers import leftovers
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, make_world, person
@@ -35,10 +36,6 @@ POINTS = [
     "advance.publishing",
     "advance.published",
 ]
-
-
-class Died(BaseException):
-    """The process is gone."""
 
 
 @pytest.fixture(autouse=True)
