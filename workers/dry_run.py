@@ -20,7 +20,7 @@ from unlearning.prediction import probabilities
 from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
-from workers import exposing, models, noising, ridge, rows, solving
+from workers import exposing, models, noising, ridge, rows
 from workers.deps import Deps
 from workers.errors import NoRidge, Outdated
 from workers.progress import Progress
@@ -64,7 +64,7 @@ def _answer(deps: Deps, claim: jobs.Claim, found: dry_runs.Found) -> Measured:
 def _measure(deps: Deps, one: Affected) -> Measured:
     """Return what the removal does to one model: on its evaluation cohort, and in seconds."""
     public = models.load_public(deps, one.model.id)
-    before = solving.load_weights(deps.ledger, one.version)
+    before = models.load_weights(deps.ledger, one.version)
     statistics = models.load_statistics(deps.ledger, one.version)
     removed = rows.read_groups(deps.ledger, one.model.id, public, one.rows)
     exposed, note = exposing.exposure(one.model, public, statistics, removed)

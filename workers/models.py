@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from ledger import artifacts, inventory
 from ledger.ledger import Ledger
 from ledger.sealed import unseal
@@ -9,6 +12,7 @@ from ledger.tables import Model, ModelVersion
 from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
+from unlearning.weights import weights_from_bytes
 from workers.deps import Deps
 from workers.errors import CheckFailed
 
@@ -31,14 +35,19 @@ def load_public(deps: Deps, model_id: str) -> PublicModel:
 
 def load_statistics(ledger: Ledger, version: ModelVersion) -> Statistics:
     """Return a version's statistics, which must be the ones that it committed to. Raises ObjectCorrupt."""
-    assert version.statistics_object is not None
-    _, body = artifacts.open_artifact(
-        ledger,
-        version.statistics_object,
-        artifacts.statistics_context(version.model_id),
-        committed=version.statistics_commitment,
-    )
-    return Statistics.from_bytes(body)
+    context = artifacts.statistics_context(version.model_id)
+    return Statistics.from_bytes(_opened(ledger, version.statistics_object, context, version.statistics_commitment))
+
+
+def load_weights(ledger: Ledger, version: ModelVersion) -> npt.NDArray[np.float64]:
+    """Return a version's published weights, which must be the ones that it committed to. Raises ObjectCorrupt."""
+    context = artifacts.weights_context(version.model_id)
+    return weights_from_bytes(_opened(ledger, version.weights_object, context, version.weights_commitment))
+
+
+def _opened(ledger: Ledger, name: str | None, context: bytes, committed: str) -> bytes:
+    assert name is not None
+    return artifacts.open_artifact(ledger, name, context, committed=committed)[1]
 
 
 def load_evaluation(ledger: Ledger, model: Model, public: PublicModel) -> QuantizedRows | None:

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ledger import artifacts, folding
-from ledger.ledger import Ledger
+from ledger import folding
 from ledger.tables import Model, ModelVersion
 from unlearning.errors import BudgetMissed
 from unlearning.linear.preconditioner import LowRank, random_nystrom
@@ -21,8 +20,7 @@ from unlearning.linear.sgd import SgdPlan
 from unlearning.linear.statistics_problem import StatisticsProblem, from_statistics
 from unlearning.public_model import PublicModel
 from unlearning.statistics import Statistics
-from unlearning.weights import weights_from_bytes
-from workers import ridge
+from workers import models, ridge
 from workers.deps import Deps
 from workers.stored_batches import stored_batches
 
@@ -67,7 +65,7 @@ def solve(
     if model.solver == EXACT or not statistics.count:
         return Solved(ridge.solve(deps, model, public, statistics, mu).weights)
     problem = from_statistics(statistics, public.plan, mu)
-    start = None if before is None else torch.from_numpy(load_weights(deps.ledger, before))
+    start = None if before is None else torch.from_numpy(models.load_weights(deps.ledger, before))
     budget = ridge.budget(model, public, mu)
     try:
         if model.solver == KRYLOV:
@@ -84,18 +82,6 @@ def solve(
     except BudgetMissed:
         return Solved(ridge.solve(deps, model, public, statistics, mu).weights, fell_back=True)
     return Solved(found.weights.numpy())
-
-
-def load_weights(ledger: Ledger, version: ModelVersion) -> Weights:
-    """Return a version's published weights, which must be the ones that it committed to. Raises ObjectCorrupt."""
-    assert version.weights_object is not None
-    _, body = artifacts.open_artifact(
-        ledger,
-        version.weights_object,
-        artifacts.weights_context(version.model_id),
-        committed=version.weights_commitment,
-    )
-    return weights_from_bytes(body)
 
 
 def sketch(problem: StatisticsProblem) -> LowRank:
