@@ -22,6 +22,8 @@ from service.errors import EXPECTED, respond
 from service.refusals import CrossSite, NotAuthenticated, ScopeMissing
 
 GUARDED = ("/v1", "/dashboard", "/metrics")
+OPEN = ("/dashboard/static", "/dashboard/sign-in")
+"""Addresses below the guarded ones that everybody may see."""
 ADMIN = "admin"
 _READING = ("GET", "HEAD", "OPTIONS")
 
@@ -65,7 +67,11 @@ class Authentication:
 
 def is_guarded(path: str) -> bool:
     """Whether a path needs a key."""
-    return any(path == prefix or path.startswith(prefix + "/") for prefix in GUARDED)
+    return _below(path, GUARDED) and not _below(path, OPEN)
+
+
+def _below(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)
 
 
 def presented_key(header: str | None) -> str:
