@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Select, and_, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
+Column = InstrumentedAttribute[Any] | ColumnElement[Any]
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
 
 Position = tuple[int | str, ...]
@@ -16,7 +17,7 @@ Position = tuple[int | str, ...]
 
 def ordered(
     query: S,
-    *columns: tuple[InstrumentedAttribute[Any], bool],
+    *columns: tuple[Column, bool],
     after: Position | None,
     limit: int | None,
 ) -> S:
@@ -29,7 +30,7 @@ def ordered(
     return query.order_by(*(column.desc() if falling else column for column, falling in columns)).limit(limit)
 
 
-def _behind(columns: Sequence[tuple[InstrumentedAttribute[Any], bool]], after: Position) -> ColumnElement[bool]:
+def _behind(columns: Sequence[tuple[Column, bool]], after: Position) -> ColumnElement[bool]:
     assert len(columns) == len(after)
     steps = []
     for depth, (column, falling) in enumerate(columns):
