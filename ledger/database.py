@@ -15,14 +15,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from ledger.errors import StoreFailed, StoreFull, StoreReadOnly
+from ledger.postgres import open_postgres
 
 Clock = Callable[[], int]  # UTC integer microseconds
 Random = Callable[[int], bytes]  # cryptographic bytes
 
 TURN_S = 5.0
-CONNECT_S, POOL_S = 3, 5
-"""Seconds to wait for a database server, and for one of our own connections: after that a client is told 503."""
-VANISHED_MS = 10_000
+STATEMENT_S = 60.0
 CHECKPOINT_MS = 20
 _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout = 15000",
@@ -37,8 +36,10 @@ _WAL_TRIES = 300
 _WAL_PAUSE_S = 0.05
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, statement_s: float = STATEMENT_S) -> Engine:
     """Return an engine for `url` (`sqlite:///...` or `postgresql+psycopg://...`) with Lacuna's settings.
+
+    `statement_s`: how long a statement may take on a database server.
 
     On SQLite a transaction opened for writing begins IMMEDIATE, so that two writers queue instead of failing midway.
     """
@@ -47,23 +48,7 @@ def open_engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    options = "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c timezone=UTC"
-    return create_engine(
-        url,
-        pool_size=16,
-        max_overflow=16,
-        pool_pre_ping=True,
-        pool_timeout=POOL_S,
-        connect_args={
-            "options": options,
-            "connect_timeout": CONNECT_S,
-            # A server that vanished without closing is noticed by the kernel, not after its default of many minutes.
-            "tcp_user_timeout": VANISHED_MS,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-        },
-    )
+    return open_postgres(url, statement_s=statement_s)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

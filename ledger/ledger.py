@@ -37,7 +37,9 @@ def open_ledger(settings: LedgerSettings, *, clock: Clock, random: Random, verif
     if verify_store:
         objects.verify()
     return Ledger(
-        database=Database(open_engine(settings.resolved_database_url()), clock, random),
+        database=Database(
+            open_engine(settings.resolved_database_url(), statement_s=settings.statement_s), clock, random
+        ),
         objects=objects,
         ring=KeyRing.open(Path(settings.key_dir) if settings.key_dir else data / "keys", random=random),
         shard_records=settings.shard_records,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
+
+from ledger.webhooks.targets import Rules, rules
 
 
 class LedgerSettings(BaseSettings):
@@ -17,6 +19,7 @@ class LedgerSettings(BaseSettings):
     data_dir: Path = Field(Path("lacuna-data"), description="Directory of the database, the objects and the keys.")
     database_url: str | None = Field(None, description="PostgreSQL address; without it SQLite in the data directory.")
     database_url_file: Path | None = Field(None, description="File that holds the database address (a secret).")
+    statement_s: float = Field(60.0, ge=1, description="With PostgreSQL: how long a statement may take, in seconds.")
     redis_url: str | None = Field(None, description="Redis address; with it Celery workers do the jobs.")
     redis_url_file: Path | None = Field(None, description="File that holds the Redis address (a secret).")
     gpu_jobs: str = Field(
@@ -31,9 +34,24 @@ class LedgerSettings(BaseSettings):
     backup_days: int = Field(30, ge=0, description="Days until the oldest backup of the data directory is destroyed.")
     clock_skew_ms: int = Field(0, ge=0, description="How far the machines' clocks may stand apart.")
 
+    webhook_allow: str = Field(
+        "", description="Internal networks that webhooks may go to, as 10.1.0.0/16, separated by commas; else none."
+    )
+    webhook_http: bool = Field(False, description="Whether webhooks may also go to http://, without TLS.")
+    webhook_ports: str = Field("", description="Ports that webhooks may go to, separated by commas; empty: any.")
+
     architectures: str = Field(
         "", description="Networks beside Lacuna's own: name=package.module:factory, separated by commas."
     )
+
+    @model_validator(mode="after")
+    def _webhook_rules_can_be_read(self) -> LedgerSettings:
+        self.webhook_rules()
+        return self
+
+    def webhook_rules(self) -> Rules:
+        """Return which addresses may be told of events. Raises ValueError."""
+        return rules(allow=self.webhook_allow, http=self.webhook_http, ports=self.webhook_ports)
 
     @property
     def is_embedded(self) -> bool:

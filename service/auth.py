@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import Request, Security
 from fastapi.security import HTTPBasic, HTTPBearer
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,6 +20,8 @@ from ledger.ledger import Ledger
 from service.context import context_of
 from service.errors import EXPECTED, respond
 from service.refusals import CrossSite, NotAuthenticated, ScopeMissing
+from service.remembered_keys import RememberedKeys
+from service.serving.clock import boottime_ns
 
 GUARDED = ("/v1", "/dashboard", "/metrics")
 OPEN = ("/dashboard/static", "/dashboard/sign-in")
@@ -45,6 +47,7 @@ class Authentication:
     def __init__(self, app: ASGIApp) -> None:
         """Guard `app`."""
         self._app = app
+        self._remembered = RememberedKeys[Principal](monotonic_ns=boottime_ns)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or 403, or put the `Principal` into the request's state and go on."""
@@ -56,7 +59,10 @@ class Authentication:
             if scope["method"] not in _READING and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
                 raise CrossSite  # a browser adds remembered Basic passwords to other sites' forms
             secret = presented_key(headers.get("authorization"))
-            principal = await run_in_threadpool(recognise, context_of(scope).ledger, secret)
+            context = context_of(scope)
+            principal = await self._remembered.owner(
+                secret, partial(recognise, context.ledger, secret), for_ms=context.settings.lease_ttl_ms
+            )
         except EXPECTED as problem:
             await respond(problem, scope)(scope, receive, send)
             return

@@ -14,6 +14,7 @@ class ServiceSettings(LedgerSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8321, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    statement_s: float = Field(10.0, ge=1, description="With PostgreSQL: how long a statement of a request may take.")
     worker: bool = Field(True, description="Whether the embedded server runs a worker process of its own.")
     lease_ttl_ms: int = Field(
         1500, ge=50, description="How long a process may answer predictions without hearing from the database."

@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server, so that a test can take the server away from its clients and give it back."""
+"""A TCP relay in front of a server, so that a test can take the server away from its clients, or make it silent."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
+        self._speaks = threading.Event()
+        self._speaks.set()
+        self.accepted = 0
         self.port = 0
         self.give_back()
 
@@ -36,6 +39,14 @@ class Proxy:
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
+    def fall_silent(self) -> None:
+        """Keep connections and accept new ones, but pass nothing on, as if the server hung, until `speak`."""
+        self._speaks.clear()
+
+    def speak(self) -> None:
+        """Pass on what has come meanwhile, and everything from now on."""
+        self._speaks.set()
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -49,12 +60,14 @@ class Proxy:
                     server.close()
                     return
                 self._open |= {client, server}
+                self.accepted += 1
             for one, other in ((client, server), (server, client)):
                 threading.Thread(target=self._relay, args=(one, other), daemon=True).start()
 
     def _relay(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
+                self._speaks.wait()
                 other.sendall(data)
         for end in (one, other):
             with contextlib.suppress(OSError):
