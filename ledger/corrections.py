@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, and_, false, or_, select
 
-from ledger import holds, replacing, requests, selectors
+from ledger import filing, holders, holds, replacing, requests, selectors
 from ledger.database import Transaction
 from ledger.errors import RecordsUnknown, SubjectHeld
 from ledger.identity import Alias, AliasHasher
@@ -67,7 +67,7 @@ def accept(tx: Transaction, upload: Upload) -> ForgetRequest:
     if on_hold is not None and (kept := replacing.count_replacing(tx, upload, Record.subject_id.in_(on_hold))):
         raise SubjectHeld([], count=kept)
     stored = {"cohorts": [upload.cohort_id]}
-    request = requests.new_row(tx, upload.tenant_id, requests.CORRECTION, stored, REGULATION)
+    request = filing.new_row(tx, upload.tenant_id, requests.CORRECTION, stored, REGULATION)
     upload.request_id = request.id
     return request
 
@@ -82,6 +82,7 @@ def apply(tx: Transaction, upload: Upload) -> None:
     request.records = removed = requests.remove(tx, request, replacing.replaced(upload))
     request.error = None
     if removed:
+        holders.note(tx, request, holders.removed_by(request))
         requests.scrub(tx, request, [upload.cohort_id])
     else:
         requests.complete_at_once(tx, request, "no_match")

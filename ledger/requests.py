@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, update
 
@@ -12,12 +11,14 @@ from ledger import (
     catalog,
     changes,
     contents,
-    deadlines,
     dry_runs,
     events,
+    filing,
+    holders,
     holds,
     jobs,
     paging,
+    receipts,
     replacing,
     selectors,
     stuck,
@@ -25,7 +26,6 @@ from ledger import (
 )
 from ledger.database import Database, Transaction
 from ledger.errors import NotFound, WrongState
-from ledger.identity import AliasHasher
 from ledger.tables import (
     Certificate,
     Cohort,
@@ -34,57 +34,12 @@ from ledger.tables import (
     ModelVersion,
     Record,
     RequestModel,
-    Tenant,
 )
 
 OPEN = ("accepted", "scrubbing", "published", "purging", "failed")
 CORRECTION = "correction"  # the kind of requests that make room for corrected records
 
 RESOLVED_AT_ONCE = 16
-
-
-def accept(
-    tx: Transaction, tenant_id: str, selector: selectors.Selector, hasher: AliasHasher, *, regulation: str
-) -> ForgetRequest:
-    """Record a request, with the jobs that will serve it, in the caller's transaction. Marks no record.
-
-    Raises SelectorInvalid, NotFound, CoreNeverForgotten, InvalidIdentifier.
-    """
-    stored = selectors.store(tx, tenant_id, selector, hasher)
-    return _file(tx, tenant_id, selector.kind, stored, regulation)
-
-
-def _file(tx: Transaction, tenant_id: str, kind: str, stored: dict[str, Any], regulation: str) -> ForgetRequest:
-    request = new_row(tx, tenant_id, kind, stored, regulation)
-    models = catalog.models_over(tx, stored["cohorts"], states=("ready",))
-    for model in models:
-        begin = batching.policy_of(model).start_at(request.received_at, request.due_at)
-        jobs.add_advance(tx, tenant_id, model.id, not_before=begin)
-    if not models:
-        jobs.add_purge(tx, tenant_id)
-    return request
-
-
-def new_row(tx: Transaction, tenant_id: str, kind: str, stored: dict[str, Any], regulation: str) -> ForgetRequest:
-    """Add the row of a request, accepted now, and its event. Its caller adds the jobs that will serve it."""
-    request = ForgetRequest(
-        id=tx.new_id(),
-        tenant_id=tenant_id,
-        state="accepted",
-        selector_kind=kind,
-        selector=stored,
-        high_water=changes.current_sequence(tx, tenant_id),
-        waits_for=[],
-        regulation=regulation,
-        received_at=tx.now,
-        due_at=deadlines.due_at(tx.now, regulation, tx.session.get_one(Tenant, tenant_id).time_zone),
-    )
-    tx.session.add(request)
-    tx.session.flush()
-    events.append(
-        tx, tenant_id, "forget.accepted", request.id, selector=kind, regulation=regulation, due_at=request.due_at
-    )
-    return request
 
 
 def get(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
@@ -116,7 +71,8 @@ def cancel(tx: Transaction, tenant_id: str, request_id: str) -> ForgetRequest:
         raise WrongState("forget request", request.state, "accepted")
     if request.selector_kind == CORRECTION:
         raise WrongState("forget request", "part of a correction", "one by itself")
-    request.state, request.selector = "cancelled", None
+    request.state, request.selector, request.commitment = "cancelled", None, None
+    receipts.drop(tx, [request.id])
     events.append(tx, tenant_id, "forget.cancelled", request.id)
     return request
 
@@ -195,6 +151,7 @@ def _resolve(tx: Transaction, request: ForgetRequest) -> None:
         request.seq = max(seq for _, _, seq in earlier if seq is not None)
     removed = and_(condition, Record.removed_seq.is_not(None))
     request.in_core = contents.in_core(tx, removed) or None
+    holders.note(tx, request, removed)
     scrub(tx, request, list(tx.session.execute(select(Record.cohort_id).where(removed).distinct()).scalars()))
 
 
@@ -227,6 +184,9 @@ def complete_at_once(tx: Transaction, request: ForgetRequest, outcome: str) -> N
     """Complete a request that removes nothing: `no_match` or `on_hold`."""
     request.state, request.outcome, request.completed_at = "completed", outcome, tx.now
     forget_selector(request)
+    if not request.held:  # else it will be filed again, with the same receipt
+        request.commitment = None
+        receipts.drop(tx, [request.id])
     events.append(tx, request.tenant_id, "forget.completed", request.id, outcome=outcome)
 
 
@@ -239,9 +199,10 @@ def forget_selector(request: ForgetRequest) -> None:
 def take_up(tx: Transaction, stopped: ForgetRequest) -> ForgetRequest:
     """File again what a hold kept back of a completed request, as of that request's acceptance."""
     stored = stopped.selector or {}
-    request = _file(tx, stopped.tenant_id, stopped.selector_kind, stored, stopped.regulation)
+    request = filing.file_again(tx, stopped.tenant_id, stopped.selector_kind, stored, stopped.regulation)
     request.high_water, request.follows = stopped.high_water, stopped.id
     stopped.followed_by, stopped.selector = request.id, None
+    receipts.hand_over(tx, stopped, request)
     tx.session.flush()
     return request
 

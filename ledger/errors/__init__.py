@@ -12,10 +12,13 @@
     │   ├── StoreReadOnly       read-only, or no permission
     │   └── StoreUnsuitable     the object store keeps what is deleted, or its address is wrong
     ├── SignatureInvalid        a signed envelope does not verify
+    ├── SigningKeyRefused       a signing key cannot be rotated or revoked like this
     ├── MigrationNeeded         the database's tables are older or newer than this program
     ├── DowngradeRefused        undoing migrations would lose data
     ├── RolesRefused            the database's roles cannot be made
     ├── KeyRefused              an API key is unknown, expired or revoked
+    ├── PersonRefused           somebody cannot be let sign in under that name or role
+    ├── PasswordRefused         the password is too short or too long
     ├── NotFound                no such cohort, model, version, request, job or certificate
     ├── NameTaken               a cohort or model of that name exists
     ├── WrongCohortKind         a core cohort where a user cohort is needed, or the reverse
@@ -36,9 +39,12 @@
     ├── SuccessorNotReady       a successor cannot take over yet
     ├── BrokerUnreachable       messages to workers cannot be sent
     ├── UnknownTimeZone         the IANA database has no such time zone
+    ├── WebhookRefused          nothing may be sent to that address
     ├── QuotaExceeded           the tenant has as much of something as it may have
     ├── IdempotencyKeyReused    the idempotency key came with another request before
     ├── StillInProgress         the first request with this idempotency key is not done yet
+    ├── OutputsInvalid          a key's predictions cannot be answered like that
+    ├── LeakageSpent            a key may learn no more about what a model has forgotten
     ├── LeaseLost               another worker has taken the job over
     └── PublishConflict         the model moved on while a version was being made
 
@@ -61,6 +67,8 @@ from ledger.errors.life import (
     WrongCohortKind,
     WrongState,
 )
+from ledger.errors.predictions import LeakageSpent, OutputsInvalid
+from ledger.errors.signing import SigningKeyRefused
 from ledger.errors.stores import (
     BrokerUnreachable,
     DowngradeRefused,
@@ -81,6 +89,8 @@ from ledger.errors.stores import (
 from ledger.errors.tenants import (
     IdempotencyKeyReused,
     KeyRefused,
+    PasswordRefused,
+    PersonRefused,
     QuotaExceeded,
     StillInProgress,
     UnknownTimeZone,
@@ -94,6 +104,7 @@ from ledger.errors.uploads import (
     UploadClosed,
     UploadIncomplete,
 )
+from ledger.errors.webhooks import WebhookRefused
 
 __all__ = [
     "BrokerUnreachable",
@@ -103,6 +114,7 @@ __all__ = [
     "InvalidIdentifier",
     "KeyRefused",
     "KeyUnavailable",
+    "LeakageSpent",
     "LeaseLost",
     "LedgerError",
     "LineageBroken",
@@ -114,6 +126,9 @@ __all__ = [
     "ObjectMissing",
     "ObjectRefused",
     "OffsetMismatch",
+    "OutputsInvalid",
+    "PasswordRefused",
+    "PersonRefused",
     "PublishConflict",
     "QuotaExceeded",
     "ReasonRefused",
@@ -123,6 +138,7 @@ __all__ = [
     "RolesRefused",
     "SelectorInvalid",
     "SignatureInvalid",
+    "SigningKeyRefused",
     "StillInProgress",
     "StoreFailed",
     "StoreFull",
@@ -135,6 +151,7 @@ __all__ = [
     "UnknownTimeZone",
     "UploadClosed",
     "UploadIncomplete",
+    "WebhookRefused",
     "WrongCohortKind",
     "WrongState",
 ]

@@ -10,6 +10,20 @@ class KeyRefused(LedgerError):
         super().__init__("The API key was refused: it is unknown, expired or revoked. Ask an administrator for a key.")
 
 
+class PersonRefused(LedgerError):
+    """Somebody cannot be let sign in like that."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Nobody was added: {why}. Choose another.")
+
+
+class PasswordRefused(LedgerError):
+    """The password is too short or too long."""
+
+    def __init__(self, shortest: int, longest: int) -> None:
+        super().__init__(f"The password must have {shortest} to {longest} characters. Choose another one.")
+
+
 class IdempotencyKeyReused(LedgerError):
     """The idempotency key belongs to another request."""
 

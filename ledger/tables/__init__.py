@@ -22,6 +22,9 @@ from ledger.tables.dry_runs import DryRun
 from ledger.tables.evidence import Event, Leaf, LogCheckpoint, LogNode, LogState
 from ledger.tables.generations import Destruction, Generation
 from ledger.tables.models import FeatureShard, Lease, Model, ModelCohort, ModelVersion
+from ledger.tables.people import Person, WebSession
+from ledger.tables.predictions import LeakageBudget, RequestHolder, Sighting
+from ledger.tables.receipts import Receipt
 from ledger.tables.requests import (
     Certificate,
     ForgetRequest,
@@ -29,9 +32,10 @@ from ledger.tables.requests import (
     Hold,
     RequestModel,
     Suppression,
-    WebhookDelivery,
 )
+from ledger.tables.signing_keys import SigningKey
 from ledger.tables.tenants import ApiKey, IdempotencyEntry, Tenant
+from ledger.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from ledger.tables.work import Job, JobPart, StoredObject
 
 __all__ = [
@@ -54,6 +58,7 @@ __all__ = [
     "Job",
     "JobPart",
     "Leaf",
+    "LeakageBudget",
     "Lease",
     "LogCheckpoint",
     "LogNode",
@@ -61,9 +66,14 @@ __all__ = [
     "Model",
     "ModelCohort",
     "ModelVersion",
+    "Person",
+    "Receipt",
     "Record",
     "RecordShard",
+    "RequestHolder",
     "RequestModel",
+    "Sighting",
+    "SigningKey",
     "StoredObject",
     "Subject",
     "SubjectAlias",
@@ -71,5 +81,7 @@ __all__ = [
     "Tenant",
     "Upload",
     "UploadPart",
+    "WebSession",
     "WebhookDelivery",
+    "WebhookEndpoint",
 ]

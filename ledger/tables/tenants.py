@@ -35,6 +35,9 @@ class ApiKey(Base):
     expires_at: Mapped[int | None] = mapped_column(Micros)
     revoked_at: Mapped[int | None] = mapped_column(Micros)
     last_used_at: Mapped[int | None] = mapped_column(Micros)
+    outputs: Mapped[str | None] = mapped_column(String(16))  # of predictions: rounded | label; None: probabilities
+    digits: Mapped[int | None] = mapped_column(Integer)  # of rounded ones, behind the point
+    client_id: Mapped[str | None] = mapped_column(Id)  # the first of the keys that this one replaces; None: itself
 
 
 class IdempotencyEntry(Base):
