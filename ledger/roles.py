@@ -4,7 +4,8 @@ The tables belong to their owner, who migrates them. Triggers keep even the owne
 accident; these roles keep the service and its auditors from lifting the triggers:
 
 - the application reads and writes every table, but may only read and add to append-only ones, and changes no table;
-- the auditor reads, and nothing else. Hashes of API keys and kept answers are of no use to an audit, and not shown.
+- the auditor reads, and nothing else. Hashes of keys and passwords, sessions and kept answers are of no use to an
+  audit, and not shown.
 
 Both are roles without a login. Whoever runs the database makes logins and puts them in: GRANT lacuna_app TO api.
 """
@@ -18,7 +19,7 @@ from ledger.data_loss import VERSION_TABLE
 from ledger.errors import RolesRefused
 
 APP, AUDITOR = "lacuna_app", "lacuna_auditor"
-HIDDEN = ("api_keys", "idempotency")
+HIDDEN = ("api_keys", "idempotency", "receipts")
 """Tables that an auditor does not see."""
 _LOCK = 7_203_955_662  # an arbitrary number that all processes that set roles share
 
