@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
+from support.upgrading import upgrade_together
 from support.world import NewWorld, World, person
 
 from ledger import events
@@ -73,23 +74,10 @@ def test_evidence_is_not_dropped(world: World) -> None:
         assert tx.session.get_one(Certificate, request_id).envelope == b"{}"
 
 
-def _upgrade(url: str, start: object, results: object) -> None:
-    start.wait()  # type: ignore[attr-defined]  # a barrier
-    engine = open_engine(url)
-    try:
-        upgrade(engine)
-        require_current(engine)
-        results.put("fine")  # type: ignore[attr-defined]  # a queue
-    except DBAPIError as problem:
-        results.put(str(problem.orig))  # type: ignore[attr-defined]  # a queue
-    finally:
-        engine.dispose()
-
-
 def test_several_processes_upgrade_at_once(database_url: str) -> None:
     processes = multiprocessing.get_context("spawn")
     start, results = processes.Barrier(4), processes.Queue()
-    started = [processes.Process(target=_upgrade, args=(database_url, start, results)) for _ in range(4)]
+    started = [processes.Process(target=upgrade_together, args=(database_url, start, results)) for _ in range(4)]
     for process in started:
         process.start()
     answers = [results.get(timeout=120) for _ in started]
