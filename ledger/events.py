@@ -8,6 +8,7 @@ from typing import Any
 from evidence.merkle import leaf_hash
 from ledger.database import Transaction
 from ledger.tables import Event
+from ledger.webhooks import outbox
 
 
 def canonical_bytes(body: dict[str, Any]) -> bytes:
@@ -23,4 +24,5 @@ def append(tx: Transaction, tenant_id: str, kind: str, subject: str, **facts: An
     body = canonical_bytes({"v": 1, "tenant": tenant_id, "kind": kind, "subject": subject, "at": tx.now, **facts})
     event = Event(tenant_id=tenant_id, kind=kind, subject=subject, at=tx.now, body=body, leaf_hash=leaf_hash(body))
     tx.session.add(event)
+    outbox.event_happened(tx, tenant_id, kind, subject, facts)
     return event

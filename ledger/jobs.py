@@ -19,6 +19,7 @@ from ledger import inventory, paging, stuck
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, ModelRetired, NotFound, WrongState
 from ledger.tables import ForgetRequest, Job, JobPart, Model
+from ledger.webhooks import outbox
 
 TRAIN_CORE, INGEST_MODEL, INGEST_UPLOAD, INGEST_PART, SUM_PART, ADVANCE, PURGE, REBUILD, DESTROY, DRY_RUN = (
     "train_core",
@@ -262,6 +263,7 @@ def fail(tx: Transaction, claim: Claim, error: str) -> Job:
     """Mark the job failed for good (until somebody retries it). Raises LeaseLost."""
     job = check_fence(tx, claim)
     job.state, job.error, job.finished_at, job.lease_until = "failed", error, tx.now, None
+    outbox.job_failed(tx, job.tenant_id, job.id, job.kind, job.model_id)
     return job
 
 

@@ -69,6 +69,8 @@ KINDS: dict[type[Exception], Kind] = {
     facts.KeyRefused: NO_KEY,
     refusals.ScopeMissing: Kind(403, "scope-missing", "The key may not do this"),
     refusals.CrossSite: Kind(403, "cross-site", "Another site's page asked for this"),
+    refusals.FormRefused: Kind(403, "form-refused", "The form is not one of this session"),
+    refusals.OnlyLooking: Kind(403, "only-looking", "An auditor changes nothing"),
     refusals.BodyTooLarge: TOO_LARGE,
     refusals.BodyNotOfType: Kind(415, "wrong-content-type", "The body's type is not read here"),
     refusals.BodyUnreadable: UNREADABLE,
@@ -125,6 +127,8 @@ KINDS: dict[type[Exception], Kind] = {
     facts.DowngradeRefused: UNAVAILABLE,
     facts.RolesRefused: UNAVAILABLE,
     facts.BrokerUnreachable: UNAVAILABLE,
+    facts.PersonRefused: Kind(422, "person-refused", "Nobody can sign in like that"),
+    facts.PasswordRefused: Kind(422, "password-refused", "The password cannot be used"),
     facts.LedgerError: STORE_DAMAGED,
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,
@@ -209,8 +213,7 @@ def problem_response(
     if kind.status == 503 or kind is IN_PROGRESS:
         headers["Retry-After"] = str(math.ceil(RETRY_AFTER_S))
     if kind.status == 401:
-        basic = scope["path"].startswith("/dashboard")
-        headers["WWW-Authenticate"] = 'Basic realm="lacuna", charset="UTF-8"' if basic else 'Bearer realm="lacuna"'
+        headers["WWW-Authenticate"] = 'Bearer realm="lacuna"'
     body = Problem(
         type=kind.type,
         title=kind.title,

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from ledger.migrate import require_current, upgrade
 from service import errors, idempotency
 from service.api import (
     batching,
+    certificates,
     cohorts,
     core_imports,
     corrections,
@@ -34,10 +36,13 @@ from service.api import (
     operations,
     predictions,
     problems,
+    receipts,
     records,
+    signing_keys,
     suppressions,
     transparency,
     versions,
+    webhooks,
 )
 from service.api import (
     uploads as uploads_api,
@@ -47,8 +52,10 @@ from service.auth import Authentication
 from service.compression import Compression
 from service.context import Context
 from service.dashboard import routes as dashboard
+from service.dashboard.problem_pages import ProblemPages
 from service.dispatching import start_dispatcher
 from service.first_start import utc_microseconds
+from service.gathering import Gathering
 from service.housekeeping import Housekeeping
 from service.limiter import Limiter
 from service.middleware import BodyLimit, RequestLog
@@ -57,6 +64,7 @@ from service.serving.clock import boottime_ns
 from service.serving.inference import Inference
 from service.serving.registry import Registry, Timing
 from service.settings import ServiceSettings
+from service.sign_ins import SignIns
 from unlearning.architectures import read_allow_list
 
 log = structlog.get_logger(__name__)
@@ -64,6 +72,7 @@ log = structlog.get_logger(__name__)
 ROUTERS = (
     operations,
     keys,
+    signing_keys,
     cohorts,
     records,
     uploads_api,
@@ -76,10 +85,13 @@ ROUTERS = (
     versions,
     predictions,
     forget_requests,
+    certificates,
+    receipts,
     extensions,
     dry_runs,
     suppressions,
     holds,
+    webhooks,
     transparency,
     jobs,
     metrics,
@@ -128,9 +140,13 @@ def create_app(
         inference = Inference(workers=settings.predict_threads)
         dispatcher = start_dispatcher(settings, opened) if on_accepted is None else None
         wake = on_accepted or (do_nothing if dispatcher is None else dispatcher.wake)
-        housekeeping = Housekeeping(opened.database)
+        sign_ins = SignIns()
+        housekeeping = Housekeeping(opened.database, also=(sign_ins.tidy,))
         limiter = Limiter(settings.requests_per_minute) if settings.requests_per_minute else None
-        app.state.context = Context(settings, opened, registry, inference, wake, housekeeping, limiter, architectures)
+        gathering: Gathering[Any, Any] = Gathering(settings.accept_together)
+        app.state.context = Context(
+            settings, opened, registry, inference, wake, housekeeping, limiter, gathering, architectures, sign_ins=sign_ins
+        )
         housekeeping.start()
         registry.start(asyncio.get_running_loop())
         try:
@@ -160,7 +176,8 @@ def create_app(
         app.include_router(part.router)
     errors.install(app)
     idempotency.install(app)
-    for middleware in (Compression, BodyLimit, RateLimits, Authentication, RequestLog):  # the last one is the outermost
+    # The last one is the outermost.
+    for middleware in (Compression, BodyLimit, RateLimits, Authentication, ProblemPages, RequestLog):
         app.add_middleware(middleware)
     describe(app)
     return app

@@ -30,6 +30,7 @@ from workers.logs import configure_logs
 from workers.loop import Loop
 from workers.self_test import check_device
 from workers.settings import WorkerSettings
+from workers.webhooks.courier import open_courier
 
 
 def clock_us() -> int:
@@ -68,13 +69,17 @@ def main(deps: Deps | None = None, settings: WorkerSettings | None = None) -> No
     except DeviceRefused as problem:
         structlog.get_logger(__name__).error("this worker cannot work", why=str(problem))
         sys.exit(1)
-    loop = Loop(deps or build_deps(settings), poll_s=settings.poll_ms / 1000)
+    deps = deps or build_deps(settings)
+    loop = Loop(deps, poll_s=settings.poll_ms / 1000)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     if arguments.child:
         threading.Thread(target=follow_parent, args=(loop,), name="parent", daemon=True).start()
     structlog.get_logger(__name__).info("worker started", pid=os.getpid())
+    courier = open_courier(deps.ledger, settings.webhook_rules())
+    courier.start()
     loop.run()
+    courier.stop()
 
 
 def follow_parent(loop: Loop) -> None:

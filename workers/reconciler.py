@@ -1,8 +1,8 @@
 """`python -m workers.reconciler`: what has to happen even if nobody asks for it. Safe to run several at once.
 
 It tells workers about jobs whose message was lost or whose worker is gone, and about batches whose time has come, takes
-back what crashed processes left, and gives events their places in the log. It imports no torch. Without a Redis it
-tells nobody: workers that look for jobs by themselves need nobody to tell them.
+back what crashed processes left, gives events their places in the log, and sends webhooks. It imports no torch. Without
+a Redis it tells nobody: workers that look for jobs by themselves need nobody to tell them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ledger.migrate import require_current
 from workers.logs import configure_logs
 from workers.settings import WorkerSettings
 from workers.sweeping import sweep
+from workers.webhooks.courier import open_courier
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ class Reconciler:
         self._ledger = ledger
         self._settings = settings
         self._over = threading.Event()
+        self._courier = open_courier(ledger, settings.webhook_rules())
         url = settings.resolved_redis_url()
         self._dispatcher = None if url is None else self._dispatcher_to(url)
 
@@ -52,6 +54,7 @@ class Reconciler:
         """Reconcile until `stop`. A database or a Redis that is away for a while is waited for."""
         if self._dispatcher is not None:
             self._dispatcher.start()
+        self._courier.start()
         said, swept = None, float("-inf")
         while not self._over.is_set():
             try:
@@ -70,6 +73,7 @@ class Reconciler:
             if failed is None and self._settings.alive_file is not None:
                 self._settings.alive_file.touch()
             self._over.wait(self._settings.look_ms / 1000)
+        self._courier.stop()
         if self._dispatcher is not None:
             self._dispatcher.stop()
 

@@ -41,6 +41,7 @@ class Cohort(Base):
     missing: Mapped[str | None] = mapped_column(String(16))  # of tables: core_mean; None: NaN is refused
     column_names: Mapped[list[Any] | None]  # of tables: what stands in which column
     retention_days: Mapped[int | None] = mapped_column(Integer)
+    retention_day: Mapped[int | None] = mapped_column(Integer)  # days since 1970 (UTC) when it last filed a request
     created_at: Mapped[int] = mapped_column(Micros)
 
 

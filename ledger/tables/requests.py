@@ -1,10 +1,10 @@
-"""What is to be forgotten: requests, suppressions, holds, certificates, callbacks."""
+"""What is to be forgotten: requests, suppressions, holds, certificates."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ledger.tables.base import Base, Id, Micros
@@ -21,6 +21,7 @@ class ForgetRequest(Base):
     outcome: Mapped[str | None] = mapped_column(String(16))
     selector_kind: Mapped[str] = mapped_column(String(16))
     selector: Mapped[dict[str, Any] | None]  # keyed hashes only; erased on completion, unless a hold kept some back
+    commitment: Mapped[str | None] = mapped_column(String(64))  # to what it names, salted; `receipts` open it
     high_water: Mapped[int] = mapped_column(BigInteger)
     seq: Mapped[int | None] = mapped_column(BigInteger)
     records: Mapped[int | None] = mapped_column(BigInteger)
@@ -101,18 +102,4 @@ class Certificate(Base):
     request_id: Mapped[str] = mapped_column(ForeignKey("forget_requests.id"), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     envelope: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[int] = mapped_column(Micros)
-
-
-class WebhookDelivery(Base):
-    """A message owed to a callback address."""
-
-    __tablename__ = "webhook_deliveries"
-    __table_args__ = (Index(None, "state", "not_before"),)
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
-    request_id: Mapped[str] = mapped_column(ForeignKey("forget_requests.id"))
-    state: Mapped[str] = mapped_column(String(16))
-    attempts: Mapped[int] = mapped_column(Integer, default=0)
-    not_before: Mapped[int] = mapped_column(Micros)
     created_at: Mapped[int] = mapped_column(Micros)

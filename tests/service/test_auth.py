@@ -24,6 +24,8 @@ ALL = set(SCOPES)
 MATRIX: dict[tuple[str, str], set[str]] = {
     ("GET", "/v1/me"): ALL,
     ("GET", "/v1/signing-keys"): ALL,
+    ("GET", "/v1/signing-keys/{key_id}"): ALL,
+    ("GET", "/v1/revocations"): ALL,
     ("POST", "/v1/keys"): set(),
     ("GET", "/v1/keys"): set(),
     ("GET", "/v1/keys/{key_id}"): set(),
@@ -53,6 +55,9 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("GET", "/v1/tenant"): ALL,
     ("PUT", "/v1/tenant"): set(),
     ("GET", "/v1/forget-requests/{request_id}/certificate"): READ_REQUESTS,
+    ("GET", "/v1/forget-requests/{request_id}/certificate.html"): READ_REQUESTS,
+    ("GET", "/v1/forget-requests/{request_id}/receipt"): {"forget:write"},
+    ("DELETE", "/v1/forget-requests/{request_id}/receipt"): {"forget:write"},
     ("GET", "/v1/forget-requests/{request_id}/proof"): READ_REQUESTS,
     ("GET", "/v1/log/checkpoint"): READ_REQUESTS,
     ("GET", "/v1/log/checkpoints"): READ_REQUESTS,
@@ -82,6 +87,17 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("DELETE", "/v1/holds/{hold_id}"): {"forget:write"},
     ("GET", "/v1/suppressions"): READ_REQUESTS,
     ("POST", "/v1/suppressions/withdrawals"): {"forget:write"},
+    ("POST", "/v1/webhooks"): set(),
+    ("GET", "/v1/webhooks"): {"audit:read"},
+    ("GET", "/v1/webhooks/{webhook_id}"): {"audit:read"},
+    ("PATCH", "/v1/webhooks/{webhook_id}"): set(),
+    ("DELETE", "/v1/webhooks/{webhook_id}"): set(),
+    ("POST", "/v1/webhooks/{webhook_id}/rotate"): set(),
+    ("POST", "/v1/webhooks/{webhook_id}/ping"): set(),
+    ("POST", "/v1/webhooks/{webhook_id}/replay"): set(),
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): {"audit:read"},
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}"): {"audit:read"},
+    ("POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"): set(),
 }
 """The scopes that open each address; `admin` opens all of them."""
 BODIES: dict[str, Any] = {
@@ -98,6 +114,9 @@ BODIES: dict[str, Any] = {
     "/v1/models/{model_id}/successor": {"epochs": 2},
     "/v1/models/{model_id}/rollback": {"to": 1},
     "/v1/holds": {"subject": {"value": "somebody"}, "reason": "a case"},
+    "/v1/webhooks": {"url": "https://hooks.example.org/", "label": "a"},
+    "/v1/webhooks/{webhook_id}/rotate": {},
+    "/v1/webhooks/{webhook_id}/replay": {"since": "2026-11-01T00:00:00Z"},
     "/v1/suppressions/withdrawals": {"subjects": [{"value": "somebody"}]},
 }
 
