@@ -5,7 +5,9 @@ EvidenceError
 ├── ProofInvalid     a Merkle proof does not lead to the root
 ├── NoteUnsigned     no signature on a note is by the given key
 ├── SignatureInvalid a signed envelope is malformed, or not signed by the given key
-└── Contradiction    a certificate says things that cannot all be true
+├── KeyNotTrusted    a key was revoked, or nothing leads from a given key to it
+├── Contradiction    a certificate says things that cannot all be true
+└── ReceiptRefused   a receipt does not open what a certificate commits to
 """
 
 
@@ -48,9 +50,26 @@ class SignatureInvalid(EvidenceError):
         self.why = why
 
 
+class KeyNotTrusted(EvidenceError):
+    """A key was revoked, and what it signed cannot be shown to be older than that."""
+
+    def __init__(self, key_id: str, why: str) -> None:
+        super().__init__(f"the key {key_id} is not to be trusted here: {why}")
+        self.key_id = key_id
+        self.why = why
+
+
 class Contradiction(EvidenceError):
     """A certificate says things that cannot all be true."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the certificate contradicts itself or its entry in the log: {why}; ask who issued it")
+        self.why = why
+
+
+class ReceiptRefused(EvidenceError):
+    """A receipt does not open what a certificate commits to."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the receipt does not open this certificate: {why}; take both from the same request")
         self.why = why

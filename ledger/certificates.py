@@ -6,22 +6,33 @@ data would tell about it. The statement is an in-toto Statement v1 in a DSSE env
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
 
+from evidence.consistency import ERASURE
 from ledger import certified_bounds, dsse
 from ledger.database import Transaction
 from ledger.errors import NotFound
 from ledger.events import canonical_bytes
-from ledger.keys import KeyRing
+from ledger.retained import retained
 from ledger.tables import Certificate, CoreImport, ForgetRequest, Model, ModelVersion, RequestModel
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://lacuna.dev/erasure-certificate/v1"
+PREDICATE_TYPE = ERASURE
+REVOCATION = {"certificates": "/v1/revocations", "keys": "/v1/signing-keys"}
+"""Where, relative to the service, it is listed which certificates and keys were revoked."""
+COMMITMENT = (
+    "The root of a Merkle tree over HMAC-SHA256(salt, name) for everything that the request names. The salts are in "
+    "the requester's receipts and nowhere else in what is published; without one, no guess can be tested."
+)
+VERSIONS = (
+    "HMAC-SHA256 over the bytes of the weights and of the statistics. The salt lies in the version's own encrypted "
+    "object and dies with it; a plain digest would let whoever knows the other records test guesses."
+)
 
 ADVERSARY = (
     "Knows the retained records, the code, every public constant, and the weights and statistics of the versions named "
@@ -65,10 +76,23 @@ def rfc3339(micros: int) -> str:
     return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _optional(micros: int | None) -> str | None:
+    return None if micros is None else rfc3339(micros)
+
+
 def statement(
-    tx: Transaction, request: ForgetRequest, *, erased_at: int, unserved_at: int, backup_days: int
+    tx: Transaction,
+    request: ForgetRequest,
+    *,
+    erased_at: int,
+    unserved_at: int,
+    backup_days: int,
+    code: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the in-toto statement of a request that is about to be completed."""
+    """Return the in-toto statement of a request that is about to be completed.
+
+    `code`: which program does it, as the worker found it installed: package, version, modules, sha256.
+    """
     covered = _covered(tx, request)
     return {
         "_type": STATEMENT_TYPE,
@@ -84,10 +108,18 @@ def statement(
                 "regulation": request.regulation,
                 "received_at": rfc3339(request.received_at),
                 "due_at": rfc3339(request.due_at),
+                "extended_at": _optional(request.extended_at),
+                "published_at": rfc3339(tx.now if request.published_at is None else request.published_at),
                 "completed_at": rfc3339(tx.now),
             },
             "outcome": outcome(request),
             **_remarks(request),
+            "commitments": {
+                "named": request.commitment,
+                "receipts": request.commitment is not None,
+                "how_named": COMMITMENT,
+                "how_versions": VERSIONS,
+            },
             "facts": {
                 "removed": {"holds": True, "evidence": "transition check against the ledger's removal set"},
                 "solved": {"holds": True, "evidence": "gradient of the retained loss, float error included"},
@@ -99,6 +131,7 @@ def statement(
                 },
             },
             "bounds": certified_bounds.bounds(covered),
+            "code": dict(code),
             "models": [_model_facts(tx, model, version) for model, version in covered],
             "adversary": ADVERSARY,
             "assumptions": [
@@ -109,6 +142,11 @@ def statement(
             "not_covered": [*NOT_COVERED, *certified_bounds.not_covered(covered)],
             "erased_live_at": rfc3339(erased_at),
             "unrecoverable_from_backups_after": rfc3339(erased_at + backup_days * 86_400_000_000),
+            "retained": [
+                {"what": kept.what, "purpose": kept.purpose, "ends": kept.ends, "until": _optional(kept.until)}
+                for kept in retained(tx, request)
+            ],
+            "revocation": REVOCATION,
         },
     }
 
@@ -136,6 +174,16 @@ def _covered(tx: Transaction, request: ForgetRequest) -> Sequence[tuple[Model, M
     return [(row[0], row[1]) for row in tx.session.execute(query)]
 
 
+def models_without_digests(tx: Transaction, request_ids: Sequence[str]) -> list[str]:
+    """Return the models that certificates of these requests will name and whose parts' digests nobody has noted."""
+    query = (
+        select(Model.id, Model.public_digests)
+        .join(RequestModel, RequestModel.model_id == Model.id)
+        .where(RequestModel.request_id.in_(request_ids), Model.public_object.is_not(None))
+    )
+    return sorted({model_id for model_id, digests in tx.session.execute(query) if digests is None})
+
+
 def _model_facts(tx: Transaction, model: Model, version: ModelVersion) -> dict[str, Any]:
     return {
         "model": model.id,
@@ -144,6 +192,7 @@ def _model_facts(tx: Transaction, model: Model, version: ModelVersion) -> dict[s
         "weights_commitment": version.weights_commitment,
         "statistics_commitment": version.statistics_commitment,
         "public_digest": model.public_digest,
+        "digests": model.public_digests,
         **_core_facts(tx, model),
         "architecture": model.architecture,
         "feature_map": model.feature_map,
@@ -177,9 +226,9 @@ def _core_facts(tx: Transaction, model: Model) -> dict[str, Any]:
     }
 
 
-def sign(statement: dict[str, Any], ring: KeyRing) -> bytes:
-    """Return the statement in a DSSE envelope, signed with the installation's Ed25519 key."""
-    return dsse.sign_envelope(canonical_bytes(statement), PAYLOAD_TYPE, ring)
+def sign(statement: dict[str, Any], key: dsse.SigningKey) -> bytes:
+    """Return the statement in a DSSE envelope, signed with this key of the installation."""
+    return dsse.sign_envelope(canonical_bytes(statement), PAYLOAD_TYPE, key)
 
 
 def get(tx: Transaction, tenant_id: str, request_id: str) -> bytes:

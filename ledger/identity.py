@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
+from evidence.spelling import folded, trimmed
 from ledger.errors import InvalidIdentifier, KeyUnavailable
 
 RAW = "raw"
@@ -97,15 +98,14 @@ def normalise(type: str, value: str) -> str:
     text = _cleaned(value)
     if type != EMAIL:
         return text
-    # Decomposed first: case-folding looks at single characters, so both spellings of an accent must look alike.
-    return _checked_size(unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold()))
+    return _checked_size(folded(text))
 
 
 def _cleaned(value: str) -> str:
     _checked_size(value)  # before any work that grows with the length
     if value.isascii() and value.isprintable() and (plain := value.strip(" ")):
         return plain  # what nearly all identifiers are: the rest would not change it
-    text = unicodedata.normalize("NFC", value.strip())
+    text = trimmed(value)
     if not text:
         raise InvalidIdentifier("identifier", "it is empty")
     # Cc control characters, Cs halves of characters, Zl and Zp line and paragraph separators.

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select
 
-from ledger import certificates, contents, dry_runs, events, inventory, jobs, requests, uploads
+from ledger import certificates, contents, dry_runs, events, inventory, jobs, receipts, requests, uploads
 from ledger.database import Transaction
 from ledger.errors import LineageBroken
 from ledger.tables import Certificate, FeatureShard, ForgetRequest, ModelVersion, Record, RecordShard, RequestModel
@@ -202,6 +202,7 @@ def complete(
     request.error, request.evidence = None, evidence
     request.in_core = None  # the outcome says that there were some; how many tells more about them than it must
     requests.forget_selector(request)
+    receipts.completed(tx, request)
     for model_id in tx.session.execute(select(RequestModel.model_id).where(RequestModel.request_id == request.id)):
         jobs.drop_measured(tx, model_id[0])
     tx.session.add(

@@ -102,6 +102,19 @@ class PublicModel:
         """Return the SHA-256 of the content, in hex. Everything in it is public."""
         return content_digest(self._parts())
 
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256, in hex, of each part by itself: core (the network), map (with its scales), input_spec."""
+        parts = self._parts()
+        network, features = (
+            {name: value for name, value in parts.config.items() if name in names}
+            for names in (("architecture", "leaky"), ("feature_map", "plan"))
+        )
+        return {
+            "core": content_digest(ModelParts(network, select(parts.tensors, "network."))),
+            "map": content_digest(ModelParts(features, select(parts.tensors, "map."))),
+            "input_spec": self.input_spec.digest(),
+        }
+
     @classmethod
     def from_bytes(cls, data: bytes, architectures: Architectures = BUILT_IN) -> "PublicModel":
         """Read `to_bytes` back and measure the batch shape anew.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -19,6 +19,7 @@ from unlearning.noise.gaussian import RandomBytes
 from unlearning.quantization import QuantizationPlan
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
+from workers import code
 
 Fold = Callable[[Statistics, QuantizedRows, QuantizedRows, QuantizationPlan], Statistics]
 Solve = Callable[..., ExactSolution]
@@ -47,7 +48,7 @@ class Deps:
 
     `fold`, `solve`, `krylov`, `sgd`, `draw` and `choose_mu` are the mathematics (the tests of the checks hand in faulty
     ones), `point` is called with a name at every place between which a process may die (docs/flows.md). `architectures`
-    are the networks that may be named.
+    are the networks that may be named. `code`: what certificates say about the program that made them.
     """
 
     ledger: Ledger
@@ -66,3 +67,4 @@ class Deps:
     choose_mu: ChooseMu = field(default=choose_mu)
     point: Callable[[str], None] = field(default=nothing)
     architectures: Architectures = BUILT_IN
+    code: Mapping[str, str] = field(default_factory=code.installed)

@@ -10,13 +10,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ledger import certificates, inventory, jobs, leases, lineage, purging, requests, shard_records, versions
+from ledger import (
+    certificates,
+    inventory,
+    jobs,
+    leases,
+    lineage,
+    purging,
+    requests,
+    shard_records,
+    signing_keys,
+    versions,
+)
 from ledger.database import Transaction
 from ledger.errors import LineageBroken, ObjectMissing
 from ledger.purging import DoomedShard
 from ledger.shards import ShardReader, without
 from ledger.tables import ForgetRequest, ModelVersion
 from ledger.uploads import feature_context, record_context
+from workers import digests
 from workers.deps import Deps
 from workers.errors import CheckFailed, StillServed
 from workers.waiting import POLL_S, WAIT_US, cut_log, wait_for_writers
@@ -52,6 +64,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     _verify_gone(deps, request_ids, rewritten, [*doomed, *late])
     cut_log(deps)
     deps.point("purge.verified")
+    digests.complete(deps, request_ids)
     erased_at = deps.clock_us()
     with database.begin() as tx:
         problem = _certify(deps, tx, claim, request_ids, erased_at=erased_at, unserved_at=unserved_at)
@@ -73,6 +86,7 @@ def _certify(
     """
     refused: list[ForgetRequest] = []
     flaws: set[str] = set()
+    signer = signing_keys.signer(tx, deps.ledger.ring)
     for request_id in purging.can_complete(tx, request_ids):
         request = tx.session.get_one(ForgetRequest, request_id)
         request.unserved_at, request.erased_at = unserved_at, erased_at
@@ -81,9 +95,9 @@ def _certify(
             refused.append(request)
             continue
         statement = certificates.statement(
-            tx, request, erased_at=erased_at, unserved_at=unserved_at, backup_days=deps.backup_days
+            tx, request, erased_at=erased_at, unserved_at=unserved_at, backup_days=deps.backup_days, code=deps.code
         )
-        envelope = certificates.sign(statement, deps.ledger.ring)
+        envelope = certificates.sign(statement, signer)
         facts = {"removed": True, "solved": True, "gone": True, "unserved": True}
         purging.complete(tx, claim, request, envelope, facts)
     problem = LineageBroken(sorted(flaws))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from ledger import dry_runs, inventory, uploads
+from ledger import dry_runs, inventory, receipts, uploads
 from ledger.ledger import Ledger
 from ledger.tables import Tenant
 
@@ -12,12 +12,13 @@ from ledger.tables import Tenant
 def sweep(ledger: Ledger) -> None:
     """Take back uploads whose receiver died, objects whose writer died, and files of writes that were cut short.
 
-    Delete what dry runs answered more than an hour ago. Safe to run from several processes at once.
+    Delete what dry runs answered more than an hour ago, and receipts that have expired. Safe to run from several
+    processes at once.
     """
     ledger.objects.sweep_temporary()
     uploads.abandon_expired(ledger)
     with ledger.database.begin() as tx:
-        expired = dry_runs.drop_expired(tx)
+        expired = dry_runs.drop_expired(tx) + receipts.drop_expired(tx)
         tenants = list(tx.session.execute(select(Tenant.id)).scalars())
         for tenant_id in tenants:
             inventory.doom_abandoned(tx, tenant_id)

@@ -80,6 +80,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         row.state, row.error = "ingesting", None
         row.feature_map, row.width, row.bandwidth = chosen.feature_map, public.width, chosen.bandwidth
         row.public_object, row.public_digest, row.evaluation_object = name, public.digest(), evaluation
+        row.public_digests = public.digests()
         if noise is not None:
             row.sigma, row.residual_budget = noise.sigma, noise.residual_budget
         elif row.mu is not None:

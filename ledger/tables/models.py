@@ -46,6 +46,7 @@ class Model(Base):
     input_size: Mapped[list[Any] | None]  # height and width that images are brought to; None: as stored
     public_object: Mapped[str | None] = mapped_column(String(64))
     public_digest: Mapped[str | None] = mapped_column(String(64))
+    public_digests: Mapped[dict[str, Any] | None]  # of its parts: core, map, input_spec
     evaluation_object: Mapped[str | None] = mapped_column(String(64))
     applied_seq: Mapped[int | None] = mapped_column(BigInteger)
     active_version_id: Mapped[str | None] = mapped_column(Id)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import null, update
 from support.world import NewWorld, World, person
 
-from ledger import certificates, dsse
+from ledger import certificates, dsse, receipts, requests
 from ledger.errors import NotFound, SignatureInvalid
 from ledger.keys import KeyRing
+from ledger.tables import Model
+from workers.models import load_public
 
 PEOPLE = [person(f"person-{i}") for i in range(4)]
 
@@ -51,6 +55,8 @@ def test_what_it_states(world: World) -> None:
         "regulation": "gdpr",
         "received_at": certificates.rfc3339(request.received_at),
         "due_at": certificates.rfc3339(request.due_at),
+        "extended_at": None,
+        "published_at": certificates.rfc3339(request.published_at or 0),
         "completed_at": certificates.rfc3339(request.completed_at or 0),
     }
     assert predicate["erased_live_at"] == certificates.rfc3339(request.erased_at or 0)
@@ -66,6 +72,49 @@ def test_what_it_states(world: World) -> None:
         assert subject["digest"] == {"hmac-sha256": version.weights_commitment}
         assert fact["statistics_commitment"] == version.statistics_commitment
         assert fact["checks"]["transition"] == fact["checks"]["residual"] == "pass"
+        public = load_public(world.deps, fact["model"])
+        assert (fact["public_digest"], fact["digests"]) == (public.digest(), public.digests())
+    assert len({digest for fact in predicate["models"] for digest in fact["digests"].values()}) > 3
+    assert predicate["code"] == world.deps.code
+    assert predicate["commitments"]["named"] == request.commitment
+    assert predicate["revocation"] == {"certificates": "/v1/revocations", "keys": "/v1/signing-keys"}
+
+
+def test_it_says_what_is_kept_why_and_for_how_long(world: World) -> None:
+    named, all_of_them = world.forget("person-1"), world.forget(everything=True)
+    world.work()
+    kept = {request: statement(world, request)["predicate"]["retained"] for request in (named, all_of_them)}
+    for request, things in kept.items():
+        assert all(thing["what"] and thing["purpose"] and thing["ends"] for thing in things)
+        (salts,) = [thing for thing in things if "salts" in thing["what"]]
+        assert salts["until"] == certificates.rfc3339((world.request(request).completed_at or 0) + receipts.KEPT_US)
+    suppressed = [[thing for thing in things if "uploaded again" in thing["purpose"]] for things in kept.values()]
+    assert [len(things) for things in suppressed] == [1, 0]
+
+
+def test_a_correction_commits_to_no_name(world: World) -> None:
+    world.register()
+    world.work()
+    changed = person("person-1")
+    world.upload(replace(changed, x=changed.x + 1), corrects=True)
+    world.work()
+    with world.ledger.database.read() as tx:
+        (request,) = [row for row in requests.list_newest(tx, world.tenant_id) if row.selector_kind == "correction"]
+    said = statement(world, request.id)["predicate"]
+    assert (said["commitments"]["named"], said["commitments"]["receipts"]) == (None, False)
+    assert not any("salts" in thing["what"] for thing in said["retained"])
+
+
+def test_digests_of_an_older_model_are_made_when_they_are_needed(world: World) -> None:
+    world.register()
+    world.work()
+    with world.ledger.database.begin() as tx:
+        made = tx.session.get_one(Model, world.model_id).public_digests
+        tx.session.execute(update(Model).values(public_digests=null()))
+    assert made is not None
+    request_id = world.forget("person-1")
+    world.work()
+    assert statement(world, request_id)["predicate"]["models"][0]["digests"] == made
 
 
 def test_it_says_nothing_that_was_measured_and_nothing_about_whom(world: World) -> None:

@@ -1,0 +1,1 @@
+"""A certificate as a page for people who read law, not JSON."""
