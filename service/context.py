@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ledger.ledger import Ledger
+from service.gathering import Gathering
 from service.housekeeping import Housekeeping
 from service.limiter import Limiter
 from service.metrics import PredictionTimes
 from service.serving.inference import Inference
 from service.serving.registry import Registry
 from service.settings import ServiceSettings
+from service.sign_ins import SignIns
 from unlearning.architectures import BUILT_IN, Architectures
 
 
@@ -21,8 +23,10 @@ class Context:
     """A process's dependencies.
 
     `architectures` are the networks that may be named. `predictions` is how long predictions took.
+    `sign_ins` lets people into the dashboard.
     `on_accepted` is called after a commit that left work for a worker; it must not wait. `housekeeping` is what is
-    done now and then, beside the requests; `limiter` counts what each key asks, None: nothing is counted.
+    done now and then, beside the requests; `limiter` counts what each key asks, None: nothing is counted. `gathering`
+    lets forget requests of a tenant that wait at the same moment share a transaction.
     """
 
     settings: ServiceSettings
@@ -32,8 +36,10 @@ class Context:
     on_accepted: Callable[[], None]
     housekeeping: Housekeeping
     limiter: Limiter | None
+    gathering: Gathering[Any, Any]
     architectures: Architectures = BUILT_IN
     predictions: PredictionTimes = field(default_factory=PredictionTimes)
+    sign_ins: SignIns = field(default_factory=SignIns)
 
 
 def context_of(scope: Any) -> Context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -23,8 +24,14 @@ class Housekeeping:
     `start` a thread, or call `tidy` by hand.
     """
 
-    def __init__(self, database: Database, *, every_s: float = EVERY_S) -> None:
-        """`every_s`: seconds between two rounds, so a key's last use is written no more often."""
+    def __init__(
+        self, database: Database, *, every_s: float = EVERY_S, also: Sequence[Callable[[Database], None]] = ()
+    ) -> None:
+        """`every_s`: seconds between two rounds, so a key's last use is written no more often.
+
+        `also` is done in every round.
+        """
+        self._also = also
         self._database = database
         self._every_s = every_s
         self._used_at: dict[str, int] = {}
@@ -40,6 +47,8 @@ class Housekeeping:
     def tidy(self) -> None:
         """Write what was noted, and sweep. Raises what the database does; then it is kept for the next round."""
         self._write_uses()
+        for chore in self._also:
+            chore(self._database)
         idempotency.sweep(self._database)
 
     def _write_uses(self) -> None:

@@ -145,7 +145,16 @@ def create_app(
         limiter = Limiter(settings.requests_per_minute) if settings.requests_per_minute else None
         gathering: Gathering[Any, Any] = Gathering(settings.accept_together)
         app.state.context = Context(
-            settings, opened, registry, inference, wake, housekeeping, limiter, gathering, architectures, sign_ins=sign_ins
+            settings,
+            opened,
+            registry,
+            inference,
+            wake,
+            housekeeping,
+            limiter,
+            gathering,
+            architectures,
+            sign_ins=sign_ins,
         )
         housekeeping.start()
         registry.start(asyncio.get_running_loop())

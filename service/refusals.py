@@ -4,6 +4,8 @@ ServiceError
 ├── NotAuthenticated     no key, or none that can be read
 ├── ScopeMissing         the key may not do this
 ├── CrossSite            a browser sent this on behalf of another site
+├── FormRefused          a form does not come from a page of this session
+├── OnlyLooking          who is signed in may look and change nothing
 ├── BodyTooLarge         more bytes than are accepted
 ├── BodyNotOfType        the body is not of a type that is read here
 ├── BodyUnreadable       the body ends early or cannot be parsed
@@ -58,6 +60,23 @@ class CrossSite(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("A page of another site asked the browser to send this. Send it from a program or this site.")
+
+
+class FormRefused(ServiceError):
+    """What was sent does not prove that a page of this session made it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This was not sent by a form of your session, or the session is another one by now. Nothing was changed. "
+            "Open the page again and send its form. Programs use the API instead."
+        )
+
+
+class OnlyLooking(ServiceError):
+    """An auditor asked for a change."""
+
+    def __init__(self) -> None:
+        super().__init__("You are signed in as an auditor, who may look at everything and change nothing. Ask an admin.")
 
 
 class BodyTooLarge(ServiceError):

@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.auth import ADMIN, Principal, needs
 from service.dashboard import views
 from service.dashboard.assets import assets
+from service.dashboard.forms import guard
 
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
+    ),
+    # With `no-referrer`, which other answers have, a browser would not say where a form comes from.
+    "Referrer-Policy": "same-origin",
 }
 PLACES = (
     ("Overview", "/dashboard"),
@@ -47,8 +50,8 @@ class Place:
 
 
 def page_router() -> APIRouter:
-    """Return a router for a group of pages. Make every page's router here."""
-    return APIRouter(prefix="/dashboard", include_in_schema=False)
+    """Return a router for a group of pages. Make every page's router here: it refuses forms that prove too little."""
+    return APIRouter(prefix="/dashboard", include_in_schema=False, dependencies=[Depends(guard)])
 
 
 def navigation(path: str) -> list[Place]:
@@ -102,4 +105,4 @@ def may_change(principal: Principal | None) -> bool:
 
 def csrf_token(request: Request) -> str:
     """Return what proves that a form was made by a page of this session."""
-    return str(getattr(request.state, "csrf", ""))
+    return str(getattr(request.state, "form_token", ""))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.dashboard import assets, models_pages, overview, requests_pages
+from service.dashboard import assets, models_pages, overview, requests_pages, sign_in
 
 router = APIRouter()
+router.include_router(sign_in.public)
 for part in (
     assets,
+    sign_in,
     overview,
     requests_pages,
     models_pages,

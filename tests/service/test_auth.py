@@ -154,12 +154,12 @@ def test_without_a_valid_key_nothing_opens(site: Site) -> None:
     assert site.stored() == before
 
 
-def test_the_challenge_is_bearer_for_programs_and_basic_for_browsers(site: Site) -> None:
+def test_the_challenge_is_bearer(site: Site) -> None:
     site.client.headers.pop("Authorization")
     answer = site.client.get("/v1/me")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="lacuna"')
     assert answer.json()["type"] == "/problems/no-key"
-    assert site.client.get("/dashboard").headers["www-authenticate"].startswith("Basic ")
+    assert site.client.get("/dashboard").headers["www-authenticate"] == 'Bearer realm="lacuna"'
 
 
 def test_the_key_may_be_a_basic_password(site: Site) -> None:

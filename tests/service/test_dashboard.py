@@ -190,10 +190,8 @@ def test_pages_take_nothing_from_elsewhere_and_hold_nothing_inline(site: Site, f
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_a_browser_is_asked_for_the_key(site: Site) -> None:
-    answer = site.client.get("/dashboard", headers={"Authorization": ""})
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"].startswith("Basic")
+def test_a_key_in_a_header_may_look(site: Site) -> None:
+    assert site.client.get("/dashboard", headers={"Authorization": ""}).status_code == 401
     basic = base64.b64encode(f"anybody:{site.key('audit:read')}".encode()).decode()
     assert site.client.get("/dashboard", headers={"Authorization": f"Basic {basic}"}).status_code == 200
 
