@@ -2,8 +2,8 @@
 
 Run it from the repository's root: `python -m benchmarks.chaos --minutes 5 --requests 1000 --clients 8 --seed 1`. It
 starts PostgreSQL and Valkey from wheels, API processes, Celery workers and reconcilers, all of them real processes, and
-breaks them at random while clients ask for people to be forgotten. tests/support/chaos.py does the work; the short
-version is a test.
+breaks them at random while clients ask for people to be forgotten. PostgreSQL itself is killed, stopped and frozen too.
+tests/support/chaos.py does the work, tests/support/storm.py the breaking; the short version is a test.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def main() -> int:
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the installation is the one of the tests
     from support.chaos import Plan, run
-    from support.postgres import start_postgres, temporary_database
+    from support.mortal_postgres import MortalPostgres
+    from support.postgres import temporary_database
     from support.production import Production
 
     print(f"seed {arguments.seed}", flush=True)
@@ -44,10 +45,10 @@ def main() -> int:
         longest_pause_s=arguments.pause,
         patience_s=1800.0,
     )
-    server, url = start_postgres()
+    server = MortalPostgres()
     try:
-        with temporary_database(url) as database, tempfile.TemporaryDirectory() as folder:
-            production = Production(Path(folder), database)
+        with temporary_database(server.url) as database, tempfile.TemporaryDirectory() as folder:
+            production = Production(Path(folder), database, postgres=server)
             try:
                 production.upgrade()
                 report = run(production, plan)

