@@ -17,16 +17,28 @@ def main(arguments: list[str] | None = None) -> int:
     """Return 0 when everything that was given holds, 1 when something does not, 2 when a file cannot be read."""
     parser = argparse.ArgumentParser(prog="lacuna verify certificate", description=__doc__.splitlines()[0])
     parser.add_argument("certificate", type=Path, help="the certificate, as the service gave it")
-    parser.add_argument("--key", type=Path, required=True, help="the service's public key, PEM, kept apart from it")
+    parser.add_argument("--key", type=Path, required=True, help="the service's public keys, kept apart from it")
+    parser.add_argument("--key-list", type=Path, help="newer keys: those count to which hand-overs lead from --key")
+    parser.add_argument("--revocations", type=Path, help="the service's list of revoked keys, as new as possible")
     parser.add_argument("--proof", type=Path, help="the certificate's place in the log (.tlog-proof)")
     parser.add_argument("--since", type=Path, help="a checkpoint of the log that you kept from earlier")
+    parser.add_argument("--receipt", type=Path, help="the requester's receipt; it opens whom the request named")
+    parser.add_argument(
+        "--identifier-stdin", action="store_true", help="read the identifier that the receipt should open to, one line"
+    )
     options = parser.parse_args(arguments)
+    if options.identifier_stdin and options.receipt is None:
+        parser.error("--identifier-stdin needs --receipt")
     try:
         found = examine(
             _read(options.certificate),
             _text(options.key),
             proof=None if options.proof is None else _text(options.proof),
             since=None if options.since is None else _text(options.since),
+            key_list=None if options.key_list is None else _text(options.key_list),
+            revocations=None if options.revocations is None else _text(options.revocations),
+            receipt=None if options.receipt is None else _text(options.receipt),
+            name=sys.stdin.readline().rstrip("\r\n") if options.identifier_stdin else None,
             now=datetime.now(UTC),
         )
     except OSError as problem:

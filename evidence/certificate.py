@@ -9,24 +9,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from evidence.checkpoint import open_checkpoint
+from evidence.consistency import ERASURE, FACTS, FIRST, contradictions
 from evidence.dsse import IN_TOTO, public_key, verify_envelope
-from evidence.errors import Contradiction, Malformed, ProofInvalid, SignatureInvalid
-from evidence.merkle import leaf_hash
-from evidence.signed_note import NoteKey
-from evidence.tlog_proof import check_tlog_proof, read_tlog_proof
+from evidence.errors import Contradiction, Malformed, SignatureInvalid
+from evidence.key_list import follow, read_keys, signer_of
+from evidence.place import place_of
+from evidence.receipt import Receipt, check_receipt, read_receipt
+from evidence.revocations import gather, require_trusted
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-ERASURE = "https://lacuna.dev/erasure-certificate/v1"
-FACTS = ("removed", "solved", "gone", "unserved")
+OLDER = (
+    "It is of the first form: it commits to no name, so no receipt opens it, and does not say which code made it, "
+    "which parts the public part has, what is kept and where it could be revoked."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +41,62 @@ class Examined:
 
 
 def examine(
-    envelope: bytes, public_key_pem: str, *, proof: str | None = None, since: str | None = None, now: datetime
+    envelope: bytes,
+    public_key_pem: str,
+    *,
+    proof: str | None = None,
+    since: str | None = None,
+    receipt: str | None = None,
+    name: str | None = None,
+    key_list: str | None = None,
+    revocations: str | None = None,
+    now: datetime,
 ) -> Examined:
     """Check an erasure certificate. `proof`: its `.tlog-proof`; `since`: a checkpoint kept from earlier.
 
-    Raises SignatureInvalid, Malformed, Contradiction, NoteUnsigned, ProofInvalid.
+    `receipt`: a file with which what the request named is opened; `name`: the identifier that it should open to.
+    `public_key_pem`: the trusted keys, PEM or a key list; `key_list`: newer keys, as far as hand-overs lead to them
+    from the trusted ones; `revocations`: the list of revoked keys.
+    Raises SignatureInvalid, Malformed, Contradiction, NoteUnsigned, ProofInvalid, ReceiptRefused, KeyNotTrusted.
     """
+    revoked = gather(public_key_pem, key_list, revocations)
+    keys = read_keys(public_key_pem)
+    if key_list is not None:
+        keys = follow(keys, key_list, revoked=revoked.keys())
+    signer = signer_of(envelope, keys, payload_type=IN_TOTO)
+    public_key_pem = signer.pem
     payload = verify_envelope(envelope, public_key_pem, payload_type=IN_TOTO)
     _require_form(envelope, payload, public_key_pem)
     statement = _statement(payload)
     proven = ["The certificate was signed with the given key, and not one byte of it has changed."]
-    for contradiction in _contradictions(statement, now):
+    for contradiction in contradictions(statement, now):
         raise Contradiction(contradiction)
-    proven.append("It fits together: subjects, versions, bounds, times and outcome agree.")
+    proven.append("It fits together: subjects, versions, bounds, times, outcome and what it keeps agree.")
     said = [_word(name, statement["predicate"]["facts"][name]) for name in FACTS]
+    place = None
     if proof is None:
         said.append("That it stands in the public log: no proof was given.")
     else:
-        proven.append(_in_log(envelope, statement, public_key_pem, proof, since))
+        place = place_of(envelope, statement["predicate"]["request"]["id"], keys, proof, since, revoked)
+        proven.append(place.sentence())
+    completed = datetime.fromisoformat(statement["predicate"]["request"]["completed_at"])
+    index, kept = (None, False) if place is None else (place.index, place.kept)
+    spared = require_trusted(revoked, signer.key_id, completed=completed, index=index, kept=kept)
+    if spared is not None:
+        proven.append(spared)
+    if receipt is not None:
+        proven.append(_opened(statement, read_receipt(receipt), name))
+    if statement["predicateType"] == FIRST:
+        said.append(OLDER)
     return Examined(statement, proven, said, list(statement["predicate"]["not_covered"]))
+
+
+def _opened(statement: dict[str, Any], receipt: Receipt, name: str | None) -> str:
+    """Return what a receipt proves. A certificate of the first form commits to no name."""
+    check_receipt(receipt, statement["predicate"].get("commitments", {}).get("named"), name)
+    if name is None:
+        return "The receipt belongs to this certificate. Whose it is was not asked: no identifier was given."
+    return f"The receipt opens the certificate's commitment to this {' '.join(receipt.what)}: the request named it."
 
 
 def _require_form(envelope: bytes, payload: bytes, public_key_pem: str) -> None:
@@ -81,70 +119,10 @@ def _statement(payload: bytes) -> dict[str, Any]:
         raise Malformed("certificate", "its content is not JSON") from None
     if not isinstance(statement, dict) or statement.get("_type") != STATEMENT_TYPE:
         raise Malformed("certificate", "its content is no in-toto statement")
-    if statement.get("predicateType") != ERASURE:
+    if statement.get("predicateType") not in (FIRST, ERASURE):
         raise Malformed("certificate of an erasure", f"it is one of {statement.get('predicateType')!r}")
     return statement
 
 
-def _contradictions(statement: dict[str, Any], now: datetime) -> Iterator[str]:
-    try:
-        predicate, request = statement["predicate"], statement["predicate"]["request"]
-        models = predicate["models"]
-        digests = [subject["digest"]["hmac-sha256"] for subject in statement["subject"]]
-        if digests != [model["weights_commitment"] for model in models]:
-            yield "its subjects are not the versions that it describes"
-        for model, subject in zip(models, statement["subject"], strict=True):
-            if not subject["name"].endswith(f"@{model['version']}"):
-                yield f"the subject {subject['name']} is not version {model['version']}"
-            if not 1 <= model["anchor_version"] <= model["version"]:
-                yield f"version {model['version']} cannot rest on version {model['anchor_version']}"
-        for name in FACTS:
-            if predicate["facts"][name]["holds"] is not True:
-                yield f"the fact {name!r} does not hold"
-        for bound in ("output_bound", "state_bound"):
-            total = sum((Decimal(model.get(bound, "0")) for model in models), Decimal(0))
-            if Decimal(predicate["bounds"][bound]["value"]) != total or total < 0:
-                yield f"{bound} is not the sum over the models"
-        received, completed = _time(request["received_at"]), _time(request["completed_at"])
-        erased, backups = _time(predicate["erased_live_at"]), _time(predicate["unrecoverable_from_backups_after"])
-        if not received <= erased <= completed or backups < erased:
-            yield "its times are not in order"
-        if completed > now:
-            yield f"it was completed in the future, at {request['completed_at']}; one of the two clocks is wrong"
-    except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation) as problem:
-        yield f"something is missing or of another kind ({type(problem).__name__}: {problem})"
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
 def _word(name: str, fact: dict[str, Any]) -> str:
     return f"{name}: {fact['evidence']}"
-
-
-def _in_log(envelope: bytes, statement: dict[str, Any], public_key_pem: str, proof: str, since: str | None) -> str:
-    """Return what the proof proves; it carries the log's entry, which names the certificate's SHA-256."""
-    raw = public_key(public_key_pem).public_bytes_raw()
-    parsed = read_tlog_proof(proof)
-    origin = parsed.checkpoint.split("\n", 1)[0]
-    key = NoteKey(origin, raw)
-    checkpoint = check_tlog_proof(proof, leaf_hash(parsed.extra), key)
-    try:
-        entry = json.loads(parsed.extra)
-        named = entry["kind"], entry["subject"], entry["certificate"]
-    except (ValueError, KeyError, TypeError):
-        raise Contradiction("the log's entry is none of a completed request") from None
-    expected = "forget.completed", statement["predicate"]["request"]["id"], hashlib.sha256(envelope).hexdigest()
-    if named != expected:
-        raise Contradiction("the log's entry names another certificate")
-    if since is not None:
-        kept = open_checkpoint(since, key)
-        if kept.size == checkpoint.size and kept.root != checkpoint.root:
-            raise ProofInvalid("inclusion", "your checkpoint has the same size and another root: there are two logs")
-        if kept.size > checkpoint.size:
-            raise ProofInvalid(
-                "inclusion",
-                f"its log has {checkpoint.size} entries, yours had {kept.size}: it was turned back, or is old",
-            )
-    return f"It is entry {parsed.index} of the log {origin!r}, which had {checkpoint.size} entries and is signed."

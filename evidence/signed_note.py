@@ -45,6 +45,18 @@ def sign_note(text: str, key: NoteKey, sign: Callable[[bytes], bytes]) -> str:
     return f"{text}\n{_MARK}{key.name} {signature}\n"
 
 
+def cosign_note(note: str, key: NoteKey, sign: Callable[[bytes], bytes]) -> str:
+    """Return the note with one more signature line, by another key over the same text. Raises Malformed."""
+    text = note.rpartition("\n\n")[0] + "\n"
+    return note + sign_note(text, key, sign).removeprefix(f"{text}\n")
+
+
+def signed_by(note: str, key: NoteKey) -> bool:
+    """Whether a signature line names this key; whether its signature fits is for `open_note`. Raises Malformed."""
+    lines = note.rpartition("\n\n")[2]
+    return any(_is(key, name, key_id) for name, key_id, _ in map(_signature, lines.splitlines()))
+
+
 def open_note(note: str, key: NoteKey) -> str:
     """Return the text, if one of the signatures is by this key; lines of other signers are ignored.
 

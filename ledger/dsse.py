@@ -2,20 +2,39 @@
 
 import base64
 import json
+from collections.abc import Sequence
+from typing import Protocol
 
 from evidence import dsse as outside
 from evidence import errors as outside_errors
 from evidence.dsse import IN_TOTO, pae
 from ledger.errors import SignatureInvalid
-from ledger.keys import KeyRing
 
-__all__ = ["IN_TOTO", "pae", "sign_envelope", "verify_envelope"]
+__all__ = ["IN_TOTO", "SigningKey", "envelope_signed_by", "pae", "sign_envelope", "verify_envelope"]
 
 
-def sign_envelope(payload: bytes, payload_type: str, ring: KeyRing) -> bytes:
-    """The envelope as JSON in UTF-8, with one signature by the ring's key."""
-    signature = {"keyid": ring.key_id(), "sig": _encode(ring.sign(pae(payload_type, payload)))}
-    envelope = {"payload": _encode(payload), "payloadType": payload_type, "signatures": [signature]}
+class SigningKey(Protocol):
+    """What signs: a key of the installation, or its ring, which stands for the first of them."""
+
+    def key_id(self) -> str:
+        """Return the key's id."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Return its signature."""
+        ...
+
+
+def sign_envelope(payload: bytes, payload_type: str, key: SigningKey) -> bytes:
+    """The envelope as JSON in UTF-8, with one signature."""
+    return envelope_signed_by(payload, payload_type, [key])
+
+
+def envelope_signed_by(payload: bytes, payload_type: str, keys: Sequence[SigningKey]) -> bytes:
+    """The envelope with one signature by each of these keys."""
+    message = pae(payload_type, payload)
+    signatures = [{"keyid": key.key_id(), "sig": _encode(key.sign(message))} for key in keys]
+    envelope = {"payload": _encode(payload), "payloadType": payload_type, "signatures": signatures}
     return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -1,6 +1,7 @@
 """The keys of one installation, kept in files outside the database.
 
-`master.key` closes the data keys of stored objects. `signing.key` signs certificates.
+`master.key` closes the data keys of stored objects. `signing.key`, and after a rotation `signing-<key id>.key`, sign
+certificates; which of them does is said by the ledger (`ledger/signing_keys.py`).
 Whoever loses the first loses every stored object; whoever copies both can read and sign everything.
 """
 
@@ -8,7 +9,7 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,12 +33,48 @@ RandomBytes = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, repr=False)
+class Signer:
+    """One Ed25519 key that signs."""
+
+    _private: Ed25519PrivateKey = field(compare=False)
+
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519 signature of the message, 64 bytes."""
+        return self._private.sign(message)
+
+    def public_key_pem(self) -> str:
+        """The public half, as PEM (SubjectPublicKeyInfo)."""
+        pem = self._private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return pem.decode("ascii")
+
+    def public_key_raw(self) -> bytes:
+        """The public half, its 32 bytes."""
+        return self._private.public_key().public_bytes_raw()
+
+    def key_id(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the public key in DER.
+
+        Outsiders get the same from `openssl pkey -pubin -in key.pem -outform der | sha256sum`.
+        """
+        der = self._private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return hashlib.sha256(der).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return f"Signer(key_id={self.key_id()!r})"
+
+
+@dataclass(frozen=True, repr=False)
 class KeyRing:
     """Wraps data keys and signs messages. Immutable, safe to share between threads."""
 
     _wrapping: AESGCM = field(compare=False)
-    _signing: Ed25519PrivateKey = field(compare=False)
+    _signing: Signer = field(compare=False)
     _random: RandomBytes = field(compare=False)
+    directory: Path = field(compare=False)
 
     @classmethod
     def open(cls, directory: Path, *, random: RandomBytes) -> "KeyRing":
@@ -52,17 +89,17 @@ class KeyRing:
                 fsync_directory(directory.parent)
             # The master key is always made first, so a signing key alone means that the master key was lost.
             # Looking for the signing key first keeps this true while another process makes both.
-            signing_exists = (directory / SIGNING).exists()
-            if signing_exists and not (directory / MASTER).exists():
-                raise KeyUnavailable(f"{directory / MASTER} is missing although {SIGNING} is there")
-            master = _read_or_make(directory / MASTER, lambda: random(KEY_SIZE))
-            pem = _read_or_make(directory / SIGNING, lambda: _new_signing_key(random))
+            signing = next(iter(signing_files(directory)), None)
+            if signing is not None and not (directory / MASTER).exists():
+                raise KeyUnavailable(f"{directory / MASTER} is missing although {signing.name} is there")
+            master = read_or_make(directory / MASTER, lambda: random(KEY_SIZE))
+            signer = load_signer(signing or directory / SIGNING, lambda: new_private_key(random))
         except OSError as problem:
             raise KeyUnavailable(f"{directory}: {problem.strerror}") from problem
         if len(master) != KEY_SIZE:
             raise KeyUnavailable(f"{directory / MASTER} holds {len(master)} bytes instead of {KEY_SIZE}")
         wrapping = HKDF(algorithm=hashes.SHA256(), length=KEY_SIZE, salt=None, info=b"lacuna/wrap/1").derive(master)
-        return cls(AESGCM(wrapping), _load_signing_key(directory / SIGNING, pem), random)
+        return cls(AESGCM(wrapping), signer, random, directory)
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """Close a data key (AES-256-GCM, `context` as associated data): nonce, ciphertext, tag.
@@ -87,52 +124,75 @@ class KeyRing:
                 "a wrapped data key was changed, belongs to another owner or to another master key"
             ) from None
 
+    def signer(self, key_id: str) -> Signer:
+        """Return the signing key of this id, from its file as it is now. Raises KeyUnavailable: there is none."""
+        if key_id == self.key_id():
+            return self._signing
+        for _, found in signers_in(self.directory):
+            if found.key_id() == key_id:
+                return found
+        raise KeyUnavailable(f"the file of the signing key {key_id} is not in {self.directory}, or is damaged")
+
     def sign(self, message: bytes) -> bytes:
-        """Ed25519 signature of the message, 64 bytes."""
+        """Ed25519 signature of the message, 64 bytes, by the first signing key in the directory."""
         return self._signing.sign(message)
 
     def public_key_pem(self) -> str:
-        """The public half of the signing key, as PEM (SubjectPublicKeyInfo)."""
-        pem = self._signing.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return pem.decode("ascii")
+        """The public half of that key, as PEM (SubjectPublicKeyInfo)."""
+        return self._signing.public_key_pem()
 
     def public_key_raw(self) -> bytes:
-        """The public half of the signing key, its 32 bytes."""
-        return self._signing.public_key().public_bytes_raw()
+        """The public half of that key, its 32 bytes."""
+        return self._signing.public_key_raw()
 
     def key_id(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the public key in DER.
-
-        Outsiders get the same from `openssl pkey -pubin -in key.pem -outform der | sha256sum`.
-        """
-        der = self._signing.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return hashlib.sha256(der).hexdigest()[:16]
+        """The id of that key (`Signer.key_id`)."""
+        return self._signing.key_id()
 
     def __repr__(self) -> str:
         return f"KeyRing(key_id={self.key_id()!r})"
 
 
-def _new_signing_key(random: RandomBytes) -> bytes:
+def signing_files(directory: Path) -> list[Path]:
+    """Return the files of signing keys: the installation's first one, if it is still there, then the others by name."""
+    first = directory / SIGNING
+    return [*([first] if first.exists() else []), *sorted(directory.glob("signing-*.key"))]
+
+
+def signers_in(directory: Path) -> Iterator[tuple[Path, Signer]]:
+    """Yield the signing keys in a directory with their files; what is damaged, or destroyed meanwhile, is left out."""
+    for path in signing_files(directory):
+        with contextlib.suppress(KeyUnavailable, FileNotFoundError):
+            yield path, load_signer(path)
+
+
+def new_private_key(random: RandomBytes) -> bytes:
+    """Return a new private signing key, PEM."""
     return Ed25519PrivateKey.from_private_bytes(random(KEY_SIZE)).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def _load_signing_key(path: Path, pem: bytes) -> Ed25519PrivateKey:
+def load_signer(path: Path, make: Callable[[], bytes] | None = None) -> Signer:
+    """Return the signing key in a file, which `make` fills if it is missing.
+
+    Raises KeyUnavailable: damaged, or open to every user; FileNotFoundError: it is missing and nobody makes it.
+    """
+    return parse_signer(_read(path) if make is None else read_or_make(path, make), path)
+
+
+def parse_signer(pem: bytes, path: Path) -> Signer:
+    """Return the signing key in these bytes of `path`. Raises KeyUnavailable."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as problem:
         raise KeyUnavailable(f"{path} holds no unencrypted private key in PEM") from problem
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnavailable(f"{path} holds a key that is not Ed25519")
-    return key
+    return Signer(key)
 
 
-def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
+def read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
     """The content of `path`; a missing file is first made, by exactly one of the processes that try.
 
     Each writes a complete file under a name of its own, then links it to the final name. Linking fails if that name
@@ -156,6 +216,10 @@ def _read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
     fsync_directory(path.parent)
     for leftover in path.parent.glob(f".{path.name}.*.draft"):  # of a crash; useless once the final file exists
         leftover.unlink(missing_ok=True)
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
             raise KeyUnavailable(f"{path} is open to every user of this machine (chmod 600)")

@@ -22,6 +22,7 @@ from service.commands import (
     holding,
     keys,
     server,
+    signing,
     suppressing,
     uploading,
     verifying,
@@ -57,6 +58,7 @@ app.add_typer(suppressing.suppression, name="suppression")
 app.add_typer(verifying.verify, name="verify")
 app.add_typer(database.db, name="db")
 app.add_typer(keys.key, name="key")
+app.add_typer(signing.signing_keys, name="signing-keys")
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoKey, USAGE),

@@ -7,7 +7,7 @@ certificate, the event and `destroyed`. Every step starts from what the ledger s
 
 from __future__ import annotations
 
-from ledger import certificates, destruction, destruction_certificates, inventory, jobs
+from ledger import certificates, destruction, destruction_certificates, inventory, jobs, signing_keys
 from ledger.destruction import Condemned
 from ledger.tables import Model
 from workers.deps import Deps
@@ -46,7 +46,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         stated = destruction_certificates.statement(
             tx, model, name=name, destroyed_at=destroyed_at, unserved_at=unserved_at, backup_days=deps.backup_days
         )
-        destruction.add_certificate(tx, model, certificates.sign(stated, deps.ledger.ring))
+        destruction.add_certificate(tx, model, certificates.sign(stated, signing_keys.signer(tx, deps.ledger.ring)))
         jobs.finish(tx, claim, {"destroyed": True})
         deps.point("destroy.completing")
     deps.point("destroy.completed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, true
 
 from evidence.tlog_proof import TlogProof
 from ledger.database import Transaction
@@ -33,15 +33,30 @@ def consistency(tx: Transaction, old: int, new: int) -> list[bytes]:
     return StoredTree(tx).consistency(old, new)
 
 
-def of_event(tx: Transaction, tenant_id: str, kind: str, subject: str) -> TlogProof:
+def of_event(tx: Transaction, tenant_id: str, kind: str, subject: str, *, size: int | None = None) -> TlogProof:
     """Return the proof that the newest event of this kind about `subject` stands in the log, with the event in it.
 
-    Raises NotFound: there is none, or it has no place yet; it gets one within moments.
+    `size`: of the checkpoint that it is to lead to; without it the newest. Raises NotFound: there is no such event or
+    checkpoint, or the event has no place yet (it gets one within moments), or none among the first `size`.
     """
+    return _newest_of(tx, kind, subject, Event.tenant_id == tenant_id, size=size)
+
+
+def of_announcement(tx: Transaction, key_id: str) -> str | None:
+    """Return the proof that a signing key was announced in the log; None for the first key, and before its place."""
+    try:
+        return _newest_of(tx, "signing_key.announced", key_id, true(), size=None).text()
+    except NotFound:
+        return None
+
+
+def _newest_of(
+    tx: Transaction, kind: str, subject: str, condition: ColumnElement[bool], *, size: int | None
+) -> TlogProof:
     query = (
         select(Leaf.position, Event.body)
         .join(Event, Event.id == Leaf.event_id)
-        .where(Event.tenant_id == tenant_id, Event.kind == kind, Event.subject == subject)
+        .where(condition, Event.kind == kind, Event.subject == subject)
         .order_by(Event.id.desc())
         .limit(1)
     )
@@ -49,5 +64,7 @@ def of_event(tx: Transaction, tenant_id: str, kind: str, subject: str) -> TlogPr
     if found is None:
         raise NotFound(f"place in the log of {kind}", subject)
     position, body = found
-    checkpoint = newest_checkpoint(tx)
+    checkpoint = newest_checkpoint(tx) if size is None else tx.session.get(LogCheckpoint, size)
+    if checkpoint is None or checkpoint.size <= position:
+        raise NotFound("checkpoint that covers this, of size", str(size))
     return TlogProof(position, StoredTree(tx).inclusion(position, checkpoint.size), checkpoint.note, body)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select
 
 from evidence.checkpoint import Checkpoint
-from evidence.signed_note import NoteKey
+from evidence.signed_note import NoteKey, cosign_note
+from ledger import signing_keys
 from ledger.database import Database, Transaction
 from ledger.keys import KeyRing
 from ledger.log.tree import TILE, TILE_LEVELS, StoredTree
@@ -43,7 +44,7 @@ def sequence(database: Database, ring: KeyRing) -> Sequenced:
     total = 0
     while True:
         with database.begin() as tx:
-            state = _lock(tx)
+            state = lock_log(tx)
             added = _append(tx, state)
             if added or state.size == 0:
                 _sign(tx, state, ring)
@@ -54,11 +55,12 @@ def sequence(database: Database, ring: KeyRing) -> Sequenced:
 
 
 def note_key(origin: str, ring: KeyRing) -> NoteKey:
-    """Return the key that signs this log's checkpoints."""
+    """Return the installation's first key as the signer of this log's checkpoints."""
     return NoteKey(origin, ring.public_key_raw())
 
 
-def _lock(tx: Transaction) -> LogState:
+def lock_log(tx: Transaction) -> LogState:
+    """Return the log's state, locked until the commit: nobody else gives places or changes the keys that sign it."""
     state = tx.session.get(LogState, 1, with_for_update=True, populate_existing=True)
     if state is None:  # the first time; a second process that comes here at the same moment fails and tries again
         state = LogState(id=1, origin=f"lacuna/{tx.new_id()}", size=0, last_event_id=0)
@@ -112,7 +114,10 @@ def _sign(tx: Transaction, state: LogState, ring: KeyRing) -> None:
     found = tx.session.get(LogCheckpoint, state.size)
     if found is not None:
         return
-    note = Checkpoint(state.origin, state.size, StoredTree(tx).root(state.size)).signed(
-        note_key(state.origin, ring), ring.sign
-    )
+    checkpoint = Checkpoint(state.origin, state.size, StoredTree(tx).root(state.size))
+    signing_keys.register(tx, ring)
+    active, *announced = signing_keys.signers(tx, ring)
+    note = checkpoint.signed(NoteKey(state.origin, active.public_key_raw()), active.sign)
+    for key in announced:  # during a hand-over both sign, so that whoever knows either of them can go on from here
+        note = cosign_note(note, NoteKey(state.origin, key.public_key_raw()), key.sign)
     tx.session.add(LogCheckpoint(size=state.size, note=note, created_at=tx.now))

@@ -7,7 +7,7 @@ auditor kept from before shows that too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -16,7 +16,7 @@ from evidence.checkpoint import Checkpoint, open_checkpoint
 from evidence.errors import EvidenceError
 from evidence.frontier import Frontier
 from evidence.merkle import leaf_hash
-from evidence.signed_note import NoteKey
+from evidence.signed_note import NoteKey, signed_by
 from ledger.database import Transaction
 from ledger.log.tree import TILE_LEVELS
 from ledger.tables import Event, Leaf, LogCheckpoint, LogNode, LogState
@@ -25,7 +25,16 @@ AT_ONCE = 2_000
 MOST_SUSPECTS = 5
 
 Nodes = dict[tuple[int, int], bytes]
-Signed = dict[int, list[tuple[Checkpoint, str]]]
+Signed = dict[int, list[tuple[Checkpoint, str, bool]]]
+"""By size: the checkpoint, what to call it, and whether a key signed it that is not revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """32 bytes of an Ed25519 key that signed checkpoints. Alone, a revoked one vouches for nothing."""
+
+    public: bytes
+    revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +52,56 @@ def silent(_fraction: float) -> None:
 
 
 def verify_log(
-    tx: Transaction, public_key: bytes, *, since: str | None = None, on_progress: Callable[[float], None] = silent
+    tx: Transaction,
+    public_key: bytes | Sequence[LogKey],
+    *,
+    since: str | None = None,
+    on_progress: Callable[[float], None] = silent,
 ) -> Verified:
-    """Recompute leaves, tree and checkpoints. `public_key`: 32 bytes of Ed25519; `since`: a checkpoint kept earlier."""
+    """Recompute leaves, tree and checkpoints. `public_key`: 32 bytes of Ed25519, or several keys after a rotation;
+    `since`: a checkpoint kept earlier."""
     state = tx.session.get(LogState, 1) or LogState(id=1, origin="none", size=0, last_event_id=0)
-    key = NoteKey(state.origin, public_key)
+    known = [LogKey(public_key)] if isinstance(public_key, bytes) else public_key
+    keys = [(NoteKey(state.origin, key.public), not key.revoked) for key in known]
     findings: list[str] = []
-    signed = _checkpoints(tx, key, findings)
+    signed = _checkpoints(tx, keys, findings)
     if since is not None:
         try:
-            kept = open_checkpoint(since, key)
-            signed.setdefault(kept.size, []).append((kept, "your checkpoint"))
+            kept, _ = _open(since, keys)
+            signed.setdefault(kept.size, []).append((kept, "your checkpoint", True))
         except EvidenceError as problem:
             findings.append(f"your checkpoint is not one of this log: {problem}")
     count = sum(len(each) for each in signed.values())
     size = _walk(tx, state, signed, findings, on_progress)
     for late in sorted(signed):
         findings += [
-            f"{name} speaks of {late} entries, there are {size}: some were deleted" for _, name in signed[late]
+            f"{name} speaks of {late} entries, there are {size}: some were deleted" for _, name, _ in signed[late]
         ]
     waiting = _without_place(tx, state, findings)
     return Verified(size, waiting, count, findings)
 
 
-def _checkpoints(tx: Transaction, key: NoteKey, findings: list[str]) -> Signed:
+def _open(note: str, keys: Sequence[tuple[NoteKey, bool]]) -> tuple[Checkpoint, bool]:
+    """Return a checkpoint that one of the keys signed, and whether one did that is not revoked.
+
+    Raises Malformed, NoteUnsigned.
+    """
+    mine = [(key, trusted) for key, trusted in keys if signed_by(note, key)] or keys[:1]
+    opened = [open_checkpoint(note, key) for key, _ in mine]
+    return opened[0], any(trusted for _, trusted in mine)
+
+
+def _checkpoints(tx: Transaction, keys: Sequence[tuple[NoteKey, bool]], findings: list[str]) -> Signed:
     good: Signed = {}
     for row in tx.session.execute(select(LogCheckpoint).order_by(LogCheckpoint.size)).scalars():
         try:
-            found = open_checkpoint(row.note, key)
+            found, trusted = _open(row.note, keys)
         except EvidenceError as problem:
             findings.append(f"checkpoint {row.size} was edited: {problem}")
             continue
         if found.size != row.size:
             findings.append(f"checkpoint {row.size} was edited: what is signed is one of size {found.size}")
-        good.setdefault(found.size, []).append((found, f"checkpoint {found.size}"))
+        good.setdefault(found.size, []).append((found, f"checkpoint {found.size}", trusted))
     return good
 
 
@@ -99,8 +124,8 @@ def _walk(
         for level, index, found in tree.add(leaf):
             if level and level % TILE_LEVELS == 0 and stored.pop((level, index), None) != found:
                 findings.append(f"node {index} of level {level} does not fit its entries, or is missing")
-        for checkpoint, name in signed.pop(tree.size, ()):
-            last_signed = tree.size
+        for checkpoint, name, trusted in signed.pop(tree.size, ()):
+            last_signed = tree.size if trusted else last_signed
             if checkpoint.root == tree.root():
                 agreed, suspects = tree.size, []
             else:

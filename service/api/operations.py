@@ -1,4 +1,4 @@
-"""Whether the process lives and can work, whose key this is, and which keys sign certificates."""
+"""Whether the process lives and can work, and whose key this is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 
 from ledger import jobs
 from ledger.migrate import require_current
-from service.api.schemas import Items
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
@@ -40,13 +39,6 @@ class Me(BaseModel):
     scopes: list[str] = Field(examples=[["forget:write", "predict"]])
 
 
-class SigningKey(BaseModel):
-    """A public key that certificates can be checked with."""
-
-    key_id: str = Field(description="First 16 hex digits of the SHA-256 of the key in DER.")
-    public_key_pem: str
-
-
 @router.get("/healthz", summary="Does the process live?", tags=["operations"])
 async def health() -> Alive:
     """Answers as long as the process can answer at all. Needs no key."""
@@ -72,10 +64,3 @@ def readiness(request: Request, response: Response) -> Ready:
 async def me(principal: Annotated[Principal, needs()]) -> Me:
     """The tenant, label and scopes of the key that was sent. Any valid key may ask."""
     return Me(tenant=principal.tenant, key=principal.key, scopes=sorted(principal.scopes))
-
-
-@router.get("/v1/signing-keys", summary="Public keys of certificates", tags=["keys"], responses=documented())
-async def signing_keys(request: Request, _: Annotated[Principal, needs()]) -> Items[SigningKey]:
-    """Keep these away from the service: they are what its certificates are checked with. Any valid key may ask."""
-    ring = context_of(request.scope).ledger.ring
-    return Items(items=[SigningKey(key_id=ring.key_id(), public_key_pem=ring.public_key_pem())])

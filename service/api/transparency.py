@@ -77,9 +77,17 @@ def consistency(request: Request, _: Annotated[Principal, needs(*_READERS)], old
     response_class=PlainTextResponse,
     responses={**documented(NotFound), **TEXT},
 )
-def proof(request_id: RequestId, request: Request, principal: Annotated[Principal, needs(*_READERS)]) -> Response:
-    """A file (C2SP tlog-proof) for `lacuna verify certificate --proof`. It is there a moment after the certificate."""
+def proof(
+    request_id: RequestId,
+    request: Request,
+    principal: Annotated[Principal, needs(*_READERS)],
+    size: Annotated[int | None, Query(ge=1, le=2**53, description="Of a checkpoint that you keep.")] = None,
+) -> Response:
+    """A file (C2SP tlog-proof) for `lacuna verify certificate --proof`. It is there a moment after the certificate.
+
+    It leads to the newest checkpoint, or with `size` to an older one: what a certificate of a revoked key needs.
+    """
     with context_of(request.scope).ledger.database.read() as tx:
         requests.get(tx, principal.tenant_id, request_id)
-        text = proofs.of_event(tx, principal.tenant_id, "forget.completed", request_id).text()
+        text = proofs.of_event(tx, principal.tenant_id, "forget.completed", request_id, size=size).text()
     return PlainTextResponse(text)

@@ -32,7 +32,8 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of a key, from `la
 
 
 @contextmanager
-def _ledger(data_dir: Path | None, settings: Path | None) -> Iterator[Ledger]:
+def beside_service(data_dir: Path | None, settings: Path | None) -> Iterator[Ledger]:
+    """Open database and keys beside a service that may be running. Raises MigrationNeeded, KeyUnavailable."""
     loaded = load_settings(data_dir, settings)
     ledger = open_ledger(loaded, clock=utc_microseconds, random=os.urandom, verify_store=False)
     try:
@@ -89,7 +90,7 @@ def create(
     if wrong or not scopes:
         err.print(f"Give --scope at least once; the scopes are {', '.join(SCOPES)}.", style="red")
         raise typer.Exit(USAGE)
-    with _ledger(data_dir, settings) as ledger, ledger.database.begin() as tx:
+    with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
         owner = tx.session.execute(select(Tenant).where(Tenant.name == tenant)).scalar_one_or_none()
         owner = owner or create_tenant(tx, ledger.ring, tenant)
         expires_at = None if expires_in_days is None else tx.now + expires_in_days * DAY_US
@@ -105,7 +106,7 @@ def list_all(
 
     Example: lacuna key list
     """
-    with _ledger(data_dir, settings) as ledger, ledger.database.read() as tx:
+    with beside_service(data_dir, settings) as ledger, ledger.database.read() as tx:
         found = [_shown(row, tx.now) for row in api_keys.list_all(tx, _tenant(tx, tenant).id)]
     if as_json:
         print_json({"keys": found})
@@ -132,7 +133,7 @@ def rotate(
 
     Example: lacuna key rotate 4f0c... --overlap-hours 1
     """
-    with _ledger(data_dir, settings) as ledger, ledger.database.begin() as tx:
+    with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
         overlap_us = round(overlap_hours * 3600e6)
         row, secret = api_keys.rotate(tx, _tenant(tx, tenant).id, key_id, overlap_us=overlap_us)
     _print_made(secret, row, tenant, as_json)
@@ -150,7 +151,7 @@ def revoke(
 
     Example: lacuna key revoke 4f0c...
     """
-    with _ledger(data_dir, settings) as ledger, ledger.database.begin() as tx:
+    with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
         shown = _shown(api_keys.revoke(tx, _tenant(tx, tenant).id, key_id), tx.now)
     if as_json:
         print_json(shown)

@@ -7,20 +7,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evidence import __main__ as outsider
-from evidence.dsse import public_key
+from evidence.key_list import follow, read_keys
+from evidence.revocations import gather
 from ledger.database import Database, open_engine
-from ledger.log.verify import Verified, verify_log
+from ledger.log.verify import LogKey, Verified, verify_log
 from ledger.migrate import require_current
 from service.commands.common import NOT_AS_HOPED, AsJson, DataDir, SettingsFile, err, load_settings, out, print_json
 from service.first_start import utc_microseconds
 
 verify = typer.Typer(no_args_is_help=True, help="Check a certificate, or the whole log.")
 
-KeyFile = Annotated[Path, typer.Option("--key", help="The service's public key, PEM, kept apart from the service.")]
+KeyFile = Annotated[Path, typer.Option("--key", help="The service's public keys, kept apart from it: PEM or a list.")]
+KeyList = Annotated[
+    Path | None,
+    typer.Option(help="Newer keys, a list of the service: those count to which hand-overs lead from --key."),
+]
+RevocationsFile = Annotated[
+    Path | None, typer.Option("--revocations", help="The service's list of revoked keys, as new as possible.")
+]
 Since = Annotated[Path | None, typer.Option(help="A checkpoint of the log that you kept from earlier.")]
 
 
@@ -30,14 +37,27 @@ def certificate(
     key: KeyFile,
     proof: Annotated[Path | None, typer.Option(help="Its place in the log (.tlog-proof).")] = None,
     since: Since = None,
+    key_list: KeyList = None,
+    revocations: RevocationsFile = None,
+    receipt: Annotated[Path | None, typer.Option(help="The requester's receipt; it opens whom it named.")] = None,
+    identifier_stdin: Annotated[
+        bool, typer.Option("--identifier-stdin", help="Read the identifier that the receipt should open to, one line.")
+    ] = False,
 ) -> None:
     """Check a certificate offline. `python -m evidence` does the same where nothing else of Lacuna is installed.
+
+    An identifier is read from standard input, so that it stands in no list of processes and no history.
 
     Example: lacuna verify certificate certificate.json --key service.pem --proof certificate.tlog-proof
     """
     arguments = [str(file), "--key", str(key)]
-    for name, path in (("--proof", proof), ("--since", since)):
+    given = (("--proof", proof), ("--since", since), ("--key-list", key_list), ("--revocations", revocations))
+    for name, path in given:
         arguments += [] if path is None else [name, str(path)]
+    if receipt is not None:
+        arguments += ["--receipt", str(receipt)]
+    if identifier_stdin:
+        arguments.append("--identifier-stdin")
     status = outsider.main(arguments)
     if status:
         raise typer.Exit(status)
@@ -47,6 +67,8 @@ def certificate(
 def log(
     key: KeyFile,
     since: Since = None,
+    key_list: KeyList = None,
+    revocations: RevocationsFile = None,
     data_dir: DataDir = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
@@ -58,7 +80,7 @@ def log(
 
     Example: lacuna verify log --key service.pem --since kept-checkpoint.txt
     """
-    raw = public_key(key.read_text()).public_bytes(Encoding.Raw, PublicFormat.Raw)
+    raw = _log_keys(key, key_list, revocations)
     kept = None if since is None else since.read_text()
     engine = open_engine(load_settings(data_dir, settings).resolved_database_url())
     try:
@@ -73,6 +95,17 @@ def log(
     _tell(found, as_json=as_json)
     if found.findings:
         raise typer.Exit(NOT_AS_HOPED)
+
+
+def _log_keys(key: Path, key_list: Path | None, revocations: Path | None) -> list[LogKey]:
+    """Return the keys that may have signed checkpoints. Raises EvidenceError."""
+    texts = [None if path is None else path.read_text() for path in (key, key_list, revocations)]
+    revoked = gather(*texts)
+    assert texts[0] is not None
+    keys = read_keys(texts[0])
+    if texts[1] is not None:
+        keys = follow(keys, texts[1], revoked=revoked.keys())
+    return [LogKey(each.raw, revoked=each.key_id in revoked) for each in keys]
 
 
 def _tell(found: Verified, *, as_json: bool) -> None:

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from ledger.database import Random
 from ledger.errors import KeyUnavailable, LedgerError, StoreFailed
-from ledger.keys import MASTER, SIGNING, KeyRing
+from ledger.keys import MASTER, SIGNING, KeyRing, signers_in, signing_files
 from ledger.objects import new_name, open_store
 from ledger.settings import LedgerSettings
-from ledger.tables import Tenant
+from ledger.signing_keys import ACTIVE
+from ledger.tables import SigningKey, Tenant
 from service.doctor.finding import Finding, ok, wrong
 
 SIZE = 100_000  # bytes of the object that is tried
@@ -62,8 +63,9 @@ def disk(settings: LedgerSettings, *, least_free_bytes: int = LEAST_FREE_BYTES) 
 def keys(settings: LedgerSettings, engine: Engine | None, random: Random) -> Finding:
     """Whether the keys are there, closed to others, and those of this database (None: it cannot be asked)."""
     folder = Path(settings.key_dir) if settings.key_dir else Path(settings.data_dir) / "keys"
-    for name in (MASTER, SIGNING):
-        file = folder / name
+    signing = signing_files(folder)
+    for file in (folder / MASTER, *(signing or [folder / SIGNING])):
+        name = file.name
         try:
             mode = file.stat().st_mode
         except OSError as problem:  # asked before opening the ring, which would make new keys
@@ -76,6 +78,12 @@ def keys(settings: LedgerSettings, engine: Engine | None, random: Random) -> Fin
         ring = KeyRing.open(folder, random=random)
     except KeyUnavailable as problem:
         return wrong("keys", str(problem), "Restore the key directory from its own backup.")
+    if engine is not None and (missing := _missing_signer(folder, engine)) is not None:
+        return wrong(
+            "keys",
+            f"the file of {missing}, the key that signs, is not there",
+            "Restore it from its backup, or see `Signing key lost or stolen` in docs/operations.md.",
+        )
     tried = _try_on_tenants(ring, engine) if engine is not None else 0
     if tried is None:
         return wrong(
@@ -84,6 +92,14 @@ def keys(settings: LedgerSettings, engine: Engine | None, random: Random) -> Fin
             "Restore the key directory that belongs to this database.",
         )
     return ok("keys", "there, closed to others" + (", and they open the database's keys" if tried else ""))
+
+
+def _missing_signer(folder: Path, engine: Engine) -> str | None:
+    """Return the id of the key that should sign, if no file holds it."""
+    with Session(engine) as session:
+        active = session.execute(select(SigningKey.id).where(SigningKey.state == ACTIVE)).scalar_one_or_none()
+    there = {signer.key_id() for _, signer in signers_in(folder)}
+    return None if active is None or active in there else active
 
 
 def _try_on_tenants(ring: KeyRing, engine: Engine) -> int | None:
