@@ -24,14 +24,19 @@ def require_room_for_model(tx: Transaction, tenant_id: str, most: int | None) ->
         _require(tx.session.execute(mine).scalar_one(), most, "models", "Delete one that is not needed")
 
 
-def require_room_for_request(tx: Transaction, tenant_id: str, most: int | None) -> None:
-    """Raise QuotaExceeded if `most` forget requests of the tenant or more have not ended."""
-    if most is not None:
-        changes.lock_sequence(tx, tenant_id)
-        mine = select(func.count()).select_from(ForgetRequest)
-        mine = mine.where(ForgetRequest.tenant_id == tenant_id, ForgetRequest.state.not_in(ENDED))
-        found = tx.session.execute(mine).scalar_one()
-        _require(found, most, "forget requests that have not ended", "Send it again once one has ended")
+def room_for_requests(tx: Transaction, tenant_id: str, most: int | None) -> int | None:
+    """Return how many more forget requests the tenant may have, None: any number. Nobody else adds any meanwhile."""
+    if most is None:
+        return None
+    changes.lock_sequence(tx, tenant_id)
+    mine = select(func.count()).select_from(ForgetRequest)
+    mine = mine.where(ForgetRequest.tenant_id == tenant_id, ForgetRequest.state.not_in(ENDED))
+    return max(0, most - tx.session.execute(mine).scalar_one())
+
+
+def no_room_for_request(most: int) -> QuotaExceeded:
+    """Return the refusal of a forget request when `most` have not ended."""
+    return QuotaExceeded(most, "forget requests that have not ended", "Send it again once one has ended")
 
 
 def _require(found: int, most: int, what: str, advice: str) -> None:

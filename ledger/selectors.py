@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,13 @@ def store(tx: Transaction, tenant_id: str, selector: Selector, hasher: AliasHash
 
     Raises SelectorInvalid, NotFound, CoreNeverForgotten, InvalidIdentifier.
     """
+    return stored_form(cohorts_of(tx, tenant_id), selector, hasher)
+
+
+def stored_form(known: Mapping[str, Cohort], selector: Selector, hasher: AliasHasher) -> dict[str, Any]:
+    """Return what `store` does, for a tenant whose cohorts are `known`. Raises as that."""
     kind = selector.kind
-    cohorts = _scope(tx, tenant_id, selector.cohort_ids)
+    cohorts = _scope(known, selector.cohort_ids)
     stored: dict[str, Any] = {"cohorts": [cohort.id for cohort in cohorts]}
     if kind == "subjects":
         aliases = [hasher.lookup(s.type, s.format, s.value) for s in selector.subjects]
@@ -95,9 +101,13 @@ def forms_of(subject: SubjectName, hasher: AliasHasher) -> list[tuple[str, str, 
     return [(alias.type, alias.format, alias.hmac) for alias in said]
 
 
-def _scope(tx: Transaction, tenant_id: str, cohort_ids: tuple[str, ...]) -> list[Cohort]:
+def cohorts_of(tx: Transaction, tenant_id: str) -> dict[str, Cohort]:
+    """Return the tenant's cohorts by their ids, in a fixed order."""
     query = select(Cohort).where(Cohort.tenant_id == tenant_id).order_by(Cohort.id)
-    known = {cohort.id: cohort for cohort in tx.session.execute(query).scalars()}
+    return {cohort.id: cohort for cohort in tx.session.execute(query).scalars()}
+
+
+def _scope(known: Mapping[str, Cohort], cohort_ids: tuple[str, ...]) -> list[Cohort]:
     if not cohort_ids:
         return [cohort for cohort in known.values() if cohort.kind == "user"]
     for cohort_id in cohort_ids:

@@ -85,10 +85,20 @@ class Once:
         request = idempotency.fingerprint(hasher, self._request.method, target, self._body)
         return hasher.retry_key("key", key), request
 
-    def answer(self, tx: Transaction, body: BaseModel, status: int, **headers: str) -> None:
-        """Set the answer's headers (`Retry_After` is Retry-After), and keep the answer in the same transaction."""
+    @property
+    def is_keyed(self) -> bool:
+        """Whether the request came with a key."""
+        return self._key is not None
+
+    def headers(self, **headers: str) -> dict[str, str]:
+        """Set headers of the answer (`Retry_After` is Retry-After), and return them by their names."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._response.headers.update(named)
+        return named
+
+    def answer(self, tx: Transaction, body: BaseModel, status: int, **headers: str) -> None:
+        """Set the answer's headers (`Retry_After` is Retry-After), and keep the answer in the same transaction."""
+        named = self.headers(**headers)
         if self._claimed is not None:
             shown = body.model_dump(mode="json")
             # In the place of what is left out stands null, so that the fields keep their order.

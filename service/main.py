@@ -25,6 +25,7 @@ from service.api import (
     corrections,
     destructions,
     dry_runs,
+    event_streams,
     extensions,
     forget_requests,
     generations,
@@ -64,6 +65,7 @@ from service.serving.clock import boottime_ns
 from service.serving.inference import Inference
 from service.serving.registry import Registry, Timing
 from service.settings import ServiceSettings
+from service.streams.hub import Hub
 from service.sign_ins import SignIns
 from unlearning.architectures import read_allow_list
 
@@ -88,6 +90,7 @@ ROUTERS = (
     certificates,
     receipts,
     extensions,
+    event_streams,
     dry_runs,
     suppressions,
     holds,
@@ -156,11 +159,14 @@ def create_app(
             architectures,
             sign_ins=sign_ins,
         )
+        app.state.streams = streams = Hub(opened, per_key=settings.streams_per_key)
+        streams.start()
         housekeeping.start()
         registry.start(asyncio.get_running_loop())
         try:
             yield
         finally:
+            await run_in_threadpool(streams.stop)
             if dispatcher is not None:
                 await run_in_threadpool(dispatcher.stop)
             await run_in_threadpool(housekeeping.stop)

@@ -32,9 +32,16 @@ class ServiceSettings(LedgerSettings):
     requests_per_minute: int = Field(
         60_000, ge=0, description="Most requests of one key that a process answers in a minute; 0: any number."
     )
+    streams_per_key: int = Field(10, ge=1, description="Most event streams that one key may have open in a process.")
     max_models: int | None = Field(None, ge=0, description="Most models of a tenant; empty: any number.")
     max_open_requests: int | None = Field(
         None, ge=0, description="Most forget requests of a tenant that have not ended; empty: any number."
+    )
+    accept_together: int = Field(
+        64,
+        ge=1,
+        le=1000,
+        description="Most waiting forget requests that are accepted in one transaction; 1: each alone.",
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe logged message.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json for programs, console for people.")

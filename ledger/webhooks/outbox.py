@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -12,11 +13,14 @@ from ledger.webhooks import messages
 from ledger.webhooks.messages import Message
 
 
-def event_happened(tx: Transaction, tenant_id: str, kind: str, subject: str, facts: dict[str, Any]) -> None:
-    """Owe a message to every address of the tenant that wants to know of such an event."""
-    message = messages.of_event(kind, subject, facts)
-    if message is not None:
-        _owe_all(tx, tenant_id, message)
+def events_happened(
+    tx: Transaction, tenant_id: str, kind: str, facts_by_subject: Sequence[tuple[str, dict[str, Any]]]
+) -> None:
+    """Owe messages about events of one kind to every address of the tenant that wants to know of such events."""
+    found = (messages.of_event(kind, subject, facts) for subject, facts in facts_by_subject)
+    told = [message for message in found if message is not None]
+    if told:
+        _owe_all(tx, tenant_id, *told)
 
 
 def job_failed(tx: Transaction, tenant_id: str, job_id: int, kind: str, model_id: str | None) -> None:
@@ -41,11 +45,12 @@ def owe(tx: Transaction, tenant_id: str, endpoint_id: str, message: Message) -> 
     return delivery
 
 
-def _owe_all(tx: Transaction, tenant_id: str, message: Message) -> None:
+def _owe_all(tx: Transaction, tenant_id: str, *told: Message) -> None:
     query = select(WebhookEndpoint.id, WebhookEndpoint.events)
     query = query.where(WebhookEndpoint.tenant_id == tenant_id, WebhookEndpoint.state == "active")
     with tx.session.no_autoflush:  # whoever appends an event decides when its own rows are written
         found = tx.session.execute(query).all()
     for endpoint_id, wanted in found:
-        if not wanted or message.type in wanted:
-            owe(tx, tenant_id, endpoint_id, message)
+        for message in told:
+            if not wanted or message.type in wanted:
+                owe(tx, tenant_id, endpoint_id, message)

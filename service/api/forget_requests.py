@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import time
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
@@ -13,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from ledger import quotas, requests, stuck, tables, tenants
+from ledger import filing, receipts, requests, stuck, tables, tenants
 from ledger.database import Transaction
 from ledger.errors import (
     CoreNeverForgotten,
@@ -32,7 +31,7 @@ from service.auth import Principal, needs
 from service.context import Context, context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Once, Replay, Retryable
-from service.refusals import CertificateMissing, CursorRefused, RequestStuck
+from service.refusals import CursorRefused, RequestStuck
 
 router = APIRouter(prefix="/v1/forget-requests", tags=["forget requests"])
 
@@ -122,12 +121,16 @@ class ForgetRequest(BaseModel):
     completed_at: str | None = Field(description="When nothing was left in any store.")
     models: list[Covered]
     certificate_url: str | None
+    receipt_url: str | None = Field(
+        description="What opens the certificate's commitment to whom it is about, as long as it can be fetched."
+    )
     error: str | None
 
 
 def shown(tx: Transaction, rows: list[tables.ForgetRequest]) -> list[ForgetRequest]:
     """Return requests as they are answered."""
     covered = requests.models_of(tx, [row.id for row in rows])
+    opened_by = receipts.available(tx, [row.id for row in rows])
     return [
         ForgetRequest(
             id=row.id,
@@ -148,6 +151,7 @@ def shown(tx: Transaction, rows: list[tables.ForgetRequest]) -> list[ForgetReque
             completed_at=rfc3339(row.completed_at),
             models=[Covered(model=model, version=version) for model, version in covered[row.id]],
             certificate_url=certificate_url(row),
+            receipt_url=f"/v1/forget-requests/{row.id}/receipt" if row.id in opened_by else None,
             error=row.error,
         )
         for row in rows
@@ -191,7 +195,7 @@ async def create(
     if preference.applied is not None:
         response.headers["Preference-Applied"] = preference.applied
     try:
-        answer = await run_in_threadpool(_file, context, body, principal, once)
+        answer = await _file(context, body, principal.tenant_id, once)
         request_id = answer.id
     except Replay as replay:
         if preference.wait_s is None:
@@ -207,15 +211,49 @@ async def create(
     return answer
 
 
-def _file(context: Context, body: NewRequest, principal: Principal, once: Once) -> ForgetRequest:
-    with once.begin(context.ledger, principal.tenant_id) as tx:
-        quotas.require_room_for_request(tx, principal.tenant_id, context.settings.max_open_requests)
-        hasher = tenants.alias_hasher(tx, context.ledger.ring, principal.tenant_id)
-        accepted = requests.accept(tx, principal.tenant_id, selector_of(body), hasher, regulation=body.regulation)
-        answer = shown(tx, [accepted])[0]
-        once.answer(tx, answer, 202, Location=f"/v1/forget-requests/{answer.id}", Retry_After="1")
+async def _file(context: Context, body: NewRequest, tenant_id: str, once: Once) -> ForgetRequest:
+    """Accept the request durably, in one transaction with others that wait at this moment."""
+    asked = filing.Asked(selector_of(body), body.regulation)
+    if once.is_keyed:  # it may have to wait for another request with the same key, and the others must not
+        return await run_in_threadpool(_file_once, context, asked, tenant_id, once)
+    answer: ForgetRequest = await context.gathering.do(tenant_id, asked, partial(_file_all, context, tenant_id))
+    once.headers(**_where(answer))
+    return answer
+
+
+def _file_all(context: Context, tenant_id: str, asked: list[filing.Asked]) -> list[ForgetRequest | Exception]:
+    with context.ledger.database.begin() as tx:
+        outcomes = _accept(tx, context, tenant_id, asked)
+    if any(isinstance(one, ForgetRequest) for one in outcomes):
+        context.on_accepted()
+    return outcomes
+
+
+def _file_once(context: Context, asked: filing.Asked, tenant_id: str, once: Once) -> ForgetRequest:
+    with once.begin(context.ledger, tenant_id) as tx:
+        (answer,) = _accept(tx, context, tenant_id, [asked])
+        if isinstance(answer, Exception):
+            raise answer
+        once.answer(tx, answer, 202, **_where(answer))
     context.on_accepted()
     return answer
+
+
+def _where(answer: ForgetRequest) -> dict[str, str]:
+    return {"Location": f"/v1/forget-requests/{answer.id}", "Retry_After": "1"}
+
+
+def _accept(
+    tx: Transaction, context: Context, tenant_id: str, asked: list[filing.Asked]
+) -> list[ForgetRequest | Exception]:
+    """Accept requests as long as there is room; return the answer to each, in order."""
+    hasher = tenants.alias_hasher(tx, context.ledger.ring, tenant_id)
+    outcomes = filing.accept_all(tx, tenant_id, asked, hasher, most=context.settings.max_open_requests)
+    for one, row in zip(asked, outcomes, strict=True):
+        if isinstance(row, tables.ForgetRequest):
+            receipts.issue(tx, context.ledger.ring, row, one.selector)
+    answers = iter(shown(tx, [row for row in outcomes if isinstance(row, tables.ForgetRequest)]))
+    return [one if isinstance(one, Exception) else next(answers) for one in outcomes]
 
 
 async def _wait(context: Context, tenant_id: str, request_id: str, wait_s: int) -> ForgetRequest | None:
@@ -274,42 +312,3 @@ def cancel(
     """Possible only while it is `accepted`: what has been forgotten cannot be brought back."""
     with context_of(request.scope).ledger.database.begin() as tx:
         return shown(tx, [requests.cancel(tx, principal.tenant_id, request_id)])[0]
-
-
-@router.get(
-    "/{request_id}/certificate",
-    summary="The certificate of a forget request",
-    responses=documented(NotFound, CertificateMissing),
-)
-def certificate(
-    request_id: RequestId,
-    request: Request,
-    principal: Annotated[Principal, needs(*_READERS)],
-    decoded: Annotated[bool, Query(description="Return the statement itself, without its signature.")] = False,
-) -> Response:
-    """A signed statement (DSSE envelope) of what was removed and how that was checked.
-
-    It can be checked without this service, with a key from `/v1/signing-keys` that was fetched before.
-    """
-    with context_of(request.scope).ledger.database.read() as tx:
-        row = requests.get(tx, principal.tenant_id, request_id)
-        envelope = requests.certificate(tx, principal.tenant_id, request_id)
-    if envelope is None:
-        raise CertificateMissing(_why_missing(row))
-    if decoded:
-        envelope = base64.b64decode(_field(json.loads(envelope), "payload"))
-    return Response(envelope, media_type="application/json")
-
-
-def _why_missing(row: tables.ForgetRequest) -> str:
-    if row.outcome == "no_match":
-        return "the request matched no record, so there was nothing to remove. The request itself says so"
-    if row.outcome == "on_hold":
-        return "a legal hold keeps every record that the request selects. It is filed again when the hold is released"
-    if row.state == "cancelled":
-        return "the request was withdrawn"
-    return f"the request is {row.state}. Ask again once it is completed"
-
-
-def _field(envelope: dict[str, Any], name: str) -> str:
-    return str(envelope[name])

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import false, select
 from support.world import CLASSES, SHAPE, NewWorld, World, person
 
-from ledger import catalog, requests, selectors, tenants, uploads
+from ledger import catalog, filing, requests, selectors, tenants, uploads
 from ledger.errors import CoreNeverForgotten, InvalidIdentifier, NotFound, SelectorInvalid
 from ledger.selectors import MOST_NAMED, Selector, SubjectName
 from ledger.tables import ForgetRequest, Record, Subject
@@ -44,7 +44,7 @@ def send(world: World, *rows: tuple[str | None, str | None, int], cohort_id: str
 def forget(world: World, selector: Selector) -> str:
     with world.ledger.database.begin() as tx:
         hasher = tenants.alias_hasher(tx, world.ledger.ring, world.tenant_id)
-        return requests.accept(tx, world.tenant_id, selector, hasher, regulation="gdpr").id
+        return filing.accept(tx, world.tenant_id, selector, hasher, regulation="gdpr").id
 
 
 def found(world: World, selector: Selector) -> int:
@@ -236,8 +236,8 @@ def test_another_tenant_with_the_same_person_is_not_touched(world: World) -> Non
             tx, stranger.id, name="user", kind="user", shape=SHAPE, dtype="float32", class_names=CLASSES
         )
         hasher = tenants.alias_hasher(tx, world.ledger.ring, stranger.id)
-        request = requests.accept(tx, stranger.id, email("a@x.org"), hasher, regulation="gdpr")
-        requests.accept(tx, stranger.id, Selector(everything=True), hasher, regulation="gdpr")
+        request = filing.accept(tx, stranger.id, email("a@x.org"), hasher, regulation="gdpr")
+        filing.accept(tx, stranger.id, Selector(everything=True), hasher, regulation="gdpr")
         requests.resolve_accepted(tx, stranger.id)
         assert request.outcome == "no_match"
         assert not tx.session.execute(select(Record).where(Record.removed_seq.is_not(None))).all()

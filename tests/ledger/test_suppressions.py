@@ -9,7 +9,7 @@ from sqlalchemy import select
 from support.mentions import mentions
 from support.world import NewWorld, World, person
 
-from ledger import requests, suppressions, tenants
+from ledger import filing, requests, suppressions, tenants
 from ledger.errors import SubjectSuppressed
 from ledger.selectors import Selector, SubjectName, forms_of
 from ledger.tables import Event
@@ -30,7 +30,7 @@ def named(name: str, form: str = "raw") -> SubjectName:
 def forget(world: World, *subjects: SubjectName) -> None:
     with world.ledger.database.begin() as tx:
         hasher = tenants.alias_hasher(tx, world.ledger.ring, world.tenant_id)
-        requests.accept(tx, world.tenant_id, Selector(subjects=subjects), hasher, regulation="gdpr")
+        filing.accept(tx, world.tenant_id, Selector(subjects=subjects), hasher, regulation="gdpr")
         requests.resolve_accepted(tx, world.tenant_id)
 
 

@@ -13,7 +13,7 @@ from support.mentions import mentions
 from support.waiting import wait_until
 from support.world import NewWorld, World, person
 
-from ledger import inventory, purging, requests, tenants, uploads
+from ledger import filing, inventory, purging, requests, tenants, uploads
 from ledger.database import Database
 from ledger.errors import InvalidIdentifier, RecordsClash, StoreFull, SubjectSuppressed, UploadClosed
 from ledger.ledger import Ledger
@@ -296,7 +296,7 @@ def forget_email(world: World, address: str) -> str:
     with world.ledger.database.begin() as tx:
         hasher = tenants.alias_hasher(tx, world.ledger.ring, world.tenant_id)
         chosen = Selector(subjects=(SubjectName("email", "raw", address),))
-        request = requests.accept(tx, world.tenant_id, chosen, hasher, regulation="gdpr")
+        request = filing.accept(tx, world.tenant_id, chosen, hasher, regulation="gdpr")
     with world.ledger.database.begin() as tx:
         requests.resolve_accepted(tx, world.tenant_id)
     return request.id

@@ -13,7 +13,19 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select, update
 
-from ledger import artifacts, catalog, holds, releases, requests, suppressions, tenants, uploads, versions
+from ledger import (
+    artifacts,
+    catalog,
+    filing,
+    holds,
+    receipts,
+    releases,
+    requests,
+    suppressions,
+    tenants,
+    uploads,
+    versions,
+)
 from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import upgrade
 from ledger.selectors import Selector, SubjectName, forms_of
@@ -124,7 +136,9 @@ class World:
         chosen = Selector(subjects=tuple(SubjectName("controller_customer_id", "raw", n) for n in names), **selector)
         with self.ledger.database.begin() as tx:
             hasher = tenants.alias_hasher(tx, self.ledger.ring, self.tenant_id)
-            return requests.accept(tx, self.tenant_id, chosen, hasher, regulation="gdpr").id
+            request = filing.accept(tx, self.tenant_id, chosen, hasher, regulation="gdpr")
+            receipts.issue(tx, self.ledger.ring, request, chosen)
+            return request.id
 
     def hold(self, name: str) -> str:
         """Place a legal hold on a subject and return its id."""
