@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -11,7 +12,10 @@ from service.gathering import Gathering
 from service.housekeeping import Housekeeping
 from service.limiter import Limiter
 from service.metrics import PredictionTimes
+from service.principal import Principal
+from service.remembered_keys import RememberedKeys
 from service.serving.inference import Inference
+from service.serving.meter import Meter
 from service.serving.registry import Registry
 from service.settings import ServiceSettings
 from service.sign_ins import SignIns
@@ -26,7 +30,8 @@ class Context:
     `sign_ins` lets people into the dashboard.
     `on_accepted` is called after a commit that left work for a worker; it must not wait. `housekeeping` is what is
     done now and then, beside the requests; `limiter` counts what each key asks, None: nothing is counted. `gathering`
-    lets forget requests of a tenant that wait at the same moment share a transaction.
+    lets forget requests of a tenant that wait at the same moment share a transaction. `log_checking` is held while
+    the dashboard recomputes the log.
     """
 
     settings: ServiceSettings
@@ -37,9 +42,12 @@ class Context:
     housekeeping: Housekeeping
     limiter: Limiter | None
     gathering: Gathering[Any, Any]
+    recognised: RememberedKeys[Principal]
+    meter: Meter
     architectures: Architectures = BUILT_IN
     predictions: PredictionTimes = field(default_factory=PredictionTimes)
     sign_ins: SignIns = field(default_factory=SignIns)
+    log_checking: threading.Lock = field(default_factory=threading.Lock)
 
 
 def context_of(scope: Any) -> Context:

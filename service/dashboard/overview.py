@@ -1,34 +1,34 @@
-"""The page to begin with: what is open, how the models are, what is being worked on."""
+"""The page to begin with: what is open, how the models are, what is being worked on, who answers."""
 
 from __future__ import annotations
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
-from ledger import catalog, jobs, requests
+from ledger.database import Transaction
 from service.context import context_of
-from service.dashboard import views
+from service.dashboard import live, situation
 from service.dashboard.pages import Visitor, page_router, render
-
-REQUESTS, JOBS = 50, 12
 
 router = page_router()
 
 
+def _part(tx: Transaction, tenant_id: str) -> tuple[live.Part, situation.Situation]:
+    found = situation.situation(tx, tenant_id)
+    return live.make("overview_part.html", "/dashboard/live/overview", s=found), found
+
+
 @router.get("")
 def overview(request: Request, principal: Visitor) -> HTMLResponse:
-    """Requests with their deadlines, models, jobs."""
+    """Requests by state and deadline, models, jobs, workers, leases."""
     with context_of(request.scope).ledger.database.read() as tx:
-        shown = [
-            views.request_row(row, tx.now) for row in requests.list_newest(tx, principal.tenant_id, limit=REQUESTS)
-        ]
-        return render(
-            request,
-            "overview.html",
-            principal,
-            now=tx.now,
-            summary=views.summary(shown),
-            requests=shown,
-            models=[views.model_card(tx, model) for model in catalog.list_models(tx, principal.tenant_id)],
-            jobs=jobs.list_newest(tx, principal.tenant_id, limit=JOBS),
-        )
+        part, found = _part(tx, principal.tenant_id)
+        return render(request, "overview.html", principal, now=tx.now, part=part, s=found)
+
+
+@router.get("/live/overview")
+def overview_part(request: Request, principal: Visitor) -> Response:
+    """What of the overview changes."""
+    with context_of(request.scope).ledger.database.read() as tx:
+        part, _ = _part(tx, principal.tenant_id)
+    return live.answer(request, part)

@@ -40,7 +40,7 @@ class RequestRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The figures at the top. median_us: from acceptance to certificate, over the completed requests shown."""
+    """The figures at the top. median_us: from acceptance to certificate, over the newest requests that have one."""
 
     open: int
     failed: int
@@ -52,7 +52,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model with what was measured on its living version; accuracy is from 0 to 1."""
+    """A model with what was measured on its living version; accuracy is from 0 to 1, spent: of its exposure budget."""
 
     model: Model
     number: int | None
@@ -60,6 +60,7 @@ class ModelCard:
     records: int | None
     seconds: float | None
     cohorts: int
+    spent: float | None
 
 
 def request_row(row: ForgetRequest, now: int) -> RequestRow:
@@ -81,19 +82,10 @@ def urgency(days_left: int) -> str:
     return "plenty" if days_left >= PLENTY_DAYS else "few" if days_left >= FEW_DAYS else "urgent"
 
 
-def summary(rows: Sequence[RequestRow]) -> Summary:
-    """Return the figures at the top of the overview."""
-    waiting = [row.days_left for row in rows if row.open]
-    took = [row.took_us for row in rows if row.took_us is not None]
-    least = min(waiting, default=None)
-    return Summary(
-        open=len(waiting),
-        failed=sum(row.row.state == "failed" for row in rows),
-        least_days=least,
-        urgency="over" if least is None else urgency(least),
-        completed=sum(row.row.state == "completed" for row in rows),
-        median_us=int(median(took)) if took else None,
-    )
+def median_took(rows: Sequence[RequestRow]) -> int | None:
+    """Return how long the completed ones of these requests took, the median in microseconds; None without any."""
+    took = [row.took_us for row in rows if row.certified and row.took_us is not None]
+    return int(median(took)) if took else None
 
 
 def model_card(tx: Transaction, model: Model) -> ModelCard:
@@ -107,6 +99,7 @@ def model_card(tx: Transaction, model: Model) -> ModelCard:
         records=measured.get("records"),
         seconds=measured.get("seconds"),
         cohorts=len(catalog.user_cohorts(tx, model.id)),
+        spent=measured.get("exposure"),
     )
 
 

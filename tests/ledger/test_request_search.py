@@ -68,6 +68,7 @@ def test_pages_leave_nothing_out(world: World, filed: list[str]) -> None:
             with world.ledger.database.read() as tx:
                 rows = request_search.find(tx, world.tenant_id, search, limit=5, after=after)
                 seen += [row.id for row in rows]
+                assert len(seen) <= ROWS
                 if len(rows) < 5:
                     break
                 after = request_search.position(rows[-1], order)
