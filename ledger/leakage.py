@@ -46,7 +46,7 @@ BUDGETED = (
     "Differencing is at most the exposure budget, for any one record: versions with and without the records were seen, "
     "and no version is published that would take all of them together beyond it."
 )
-WARN, COARSEN, REFUSE = "warn", "coarsen", "refuse"
+WARN, COARSEN, REFUSE = ACTIONS = ("warn", "coarsen", "refuse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +203,14 @@ def judge(tx: Transaction, client_id: str, line_id: str, about_to_see: Seen) -> 
 def budget_of(tx: Transaction, client_id: str, line_id: str) -> LeakageBudget | None:
     """Return a client's budget for a line, if it has one."""
     return tx.session.get(LeakageBudget, (client_id, line_id))
+
+
+def clients_with_budget(tx: Transaction, tenant_id: str, line_id: str) -> Sequence[str]:
+    """Return the clients that have a budget for a line."""
+    query = select(LeakageBudget.client_id).where(
+        LeakageBudget.tenant_id == tenant_id, LeakageBudget.line_id == line_id
+    )
+    return tx.session.execute(query).scalars().all()
 
 
 def set_budget(tx: Transaction, tenant_id: str, client_id: str, line_id: str, nats: float, then: str) -> LeakageBudget:

@@ -13,7 +13,10 @@ from ledger.tables import Generation, Model, ModelVersion
 
 @dataclass(frozen=True, slots=True)
 class Servable:
-    """The active version of a line's current generation: its number, its objects, and what its weights committed to."""
+    """The active version of a line's current generation: its number, its objects, and what its weights committed to.
+
+    `name` is the line's.
+    """
 
     tenant_id: str
     line_id: str
@@ -22,6 +25,7 @@ class Servable:
     public_object: str
     weights_object: str
     weights_commitment: str
+    name: str
 
 
 def servable(tx: Transaction) -> Sequence[Servable]:
@@ -35,6 +39,7 @@ def servable(tx: Transaction) -> Sequence[Servable]:
             Model.public_object,
             ModelVersion.weights_object,
             ModelVersion.weights_commitment,
+            Model.name,
         )
         .join(ModelVersion, ModelVersion.id == Model.active_version_id)
         .join(Generation, and_(Generation.model_id == Model.id, Generation.is_current))
@@ -42,6 +47,6 @@ def servable(tx: Transaction) -> Sequence[Servable]:
         .order_by(Model.id)
     )
     return [
-        Servable(tenant_id, line_id, model_id, number, public or "", weights or "", commitment)
-        for tenant_id, line_id, model_id, number, public, weights, commitment in tx.session.execute(query)
+        Servable(tenant_id, line_id, model_id, number, public or "", weights or "", commitment, name)
+        for tenant_id, line_id, model_id, number, public, weights, commitment, name in tx.session.execute(query)
     ]

@@ -42,7 +42,7 @@ def note(tx: Transaction, tenant_id: str, place: Place) -> None:
 
     The caller holds the lock on the client (`lock_client`), so that two processes do not note it at once.
     """
-    if tx.session.get(Sighting, (place.key_id, place.model_id, place.number)) is None:
+    if not is_noted(tx, place):
         tx.session.add(
             Sighting(
                 key_id=place.key_id,
@@ -55,6 +55,19 @@ def note(tx: Transaction, tenant_id: str, place: Place) -> None:
             )
         )
         tx.session.flush()
+
+
+def is_noted(tx: Transaction, place: Place) -> bool:
+    """Whether a key has been answered from a version, or was about to be."""
+    return tx.session.get(Sighting, (place.key_id, place.model_id, place.number)) is not None
+
+
+def version(tx: Transaction, place: Place) -> Seen:
+    """Return the version that a key is about to see."""
+    query = select(ModelVersion.applied_seq).where(
+        ModelVersion.model_id == place.model_id, ModelVersion.number == place.number
+    )
+    return Seen(place.model_id, place.number, tx.session.execute(query).scalar_one())
 
 
 def lock_client(tx: Transaction, client_id: str) -> None:
@@ -94,6 +107,18 @@ def of_client(tx: Transaction, client_id: str, line_id: str) -> Sequence[Seen]:
 def keys_of(client_id: str) -> Select[str]:
     """Return the query for the ids of a client's keys."""
     return select(ApiKey.id).where(or_(ApiKey.id == client_id, ApiKey.client_id == client_id))
+
+
+def lines_of(tx: Transaction, client_id: str) -> Sequence[str]:
+    """Return the lines of which a client has seen a version."""
+    query = (
+        select(Generation.line_id)
+        .join(Sighting, Sighting.model_id == Generation.model_id)
+        .where(Sighting.key_id.in_(keys_of(client_id)))
+        .distinct()
+        .order_by(Generation.line_id)
+    )
+    return tx.session.execute(query).scalars().all()
 
 
 def clients_of(tx: Transaction, tenant_id: str, line_id: str) -> Sequence[str]:

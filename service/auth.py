@@ -6,7 +6,6 @@ Keys carry 256 random bits, so a plain SHA-256 keeps them, and looking up that h
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,36 +15,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ledger import people, sessions, tenants
+from ledger import api_keys, people, sessions, tenants
+from ledger.errors import KeyRefused
 from ledger.ledger import Ledger
-from ledger.sessions import SignedIn
 from service import browser_sessions
 from service.context import context_of
 from service.errors import EXPECTED, respond
+from service.principal import Principal as Principal  # who asks is known where it is found out
 from service.refusals import CrossSite, NotAuthenticated, ScopeMissing
-from service.remembered_keys import RememberedKeys
-from service.serving.clock import boottime_ns
 
-GUARDED = ("/v1", "/dashboard", "/metrics")
-OPEN = ("/dashboard/static", "/dashboard/sign-in")
+GUARDED = ("/v1", "/v2", "/dashboard", "/metrics")
+OPEN = ("/dashboard/static", "/dashboard/sign-in", "/v2/health")
 """Addresses below the guarded ones that everybody may see."""
 ADMIN = "admin"
 _READING = ("GET", "HEAD", "OPTIONS")
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """A key that was recognised: its tenant, its id, its label and its scopes.
-
-    Or a session of the dashboard; then `signed_in` says whose, and id and label are the person's or the key's.
-    """
-
-    tenant_id: str
-    key_id: str
-    tenant: str
-    key: str
-    scopes: frozenset[str]
-    signed_in: SignedIn | None = None
 
 
 class Authentication:
@@ -54,7 +37,6 @@ class Authentication:
     def __init__(self, app: ASGIApp) -> None:
         """Guard `app`."""
         self._app = app
-        self._remembered = RememberedKeys[Principal](monotonic_ns=boottime_ns)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or 403, or put the `Principal` into the request's state and go on."""
@@ -71,9 +53,14 @@ class Authentication:
                 scope["state"]["form_token"] = browser_sessions.form_token(token)
             else:
                 secret = presented_key(headers.get("authorization"))
-                principal = await self._remembered.owner(
-                    secret, partial(recognise, context.ledger, secret), for_ms=context.settings.lease_ttl_ms
+                principal = await context.recognised.owner(
+                    secret,
+                    partial(recognise, context.ledger, secret),
+                    for_ms=context.settings.lease_ttl_ms,
+                    fresh_ms=context.settings.key_fresh_ms if is_prediction(scope) else 0,
                 )
+                if principal.expires_at is not None and principal.expires_at <= context.ledger.database.clock():
+                    raise KeyRefused  # it was remembered
         except EXPECTED as problem:
             await respond(problem, scope)(scope, receive, send)
             return
@@ -84,6 +71,11 @@ class Authentication:
         if signed_in is None or not signed_in.of_person:
             context.housekeeping.used(principal.key_id)
         await self._app(scope, receive, send)
+
+
+def is_prediction(scope: Scope) -> bool:
+    """Whether a request asks for predictions, of which there may be many in a second."""
+    return bool(scope["method"] == "POST" and scope["path"].endswith(("/predict", "/infer")))
 
 
 def is_guarded(path: str) -> bool:
@@ -123,7 +115,16 @@ def recognise(ledger: Ledger, secret: str) -> Principal:
     with ledger.database.read() as tx:
         key = tenants.authenticate(tx, secret)
         tenant = tenants.tenant_name(tx, key.tenant_id)
-        return Principal(key.tenant_id, key.id, tenant, key.label, frozenset(key.scopes))
+        return Principal(
+            key.tenant_id,
+            key.id,
+            tenant,
+            key.label,
+            frozenset(key.scopes),
+            client_id=api_keys.client_of(key),
+            outputs=api_keys.outputs_of(key),
+            expires_at=key.expires_at,
+        )
 
 
 def recognise_session(ledger: Ledger, token: str) -> Principal:

@@ -32,6 +32,7 @@ from service.api import (
     holds,
     jobs,
     keys,
+    leakage,
     metrics,
     models,
     operations,
@@ -39,6 +40,7 @@ from service.api import (
     problems,
     receipts,
     records,
+    retention,
     signing_keys,
     suppressions,
     transparency,
@@ -49,7 +51,7 @@ from service.api import (
     uploads as uploads_api,
 )
 from service.api.openapi import DESCRIPTION, describe
-from service.auth import Authentication
+from service.auth import Authentication, Principal
 from service.compression import Compression
 from service.context import Context
 from service.dashboard import routes as dashboard
@@ -61,12 +63,14 @@ from service.housekeeping import Housekeeping
 from service.limiter import Limiter
 from service.middleware import BodyLimit, RequestLog
 from service.rate_limits import RateLimits
+from service.remembered_keys import RememberedKeys
 from service.serving.clock import boottime_ns
 from service.serving.inference import Inference
+from service.serving.meter import Meter
 from service.serving.registry import Registry, Timing
 from service.settings import ServiceSettings
-from service.streams.hub import Hub
 from service.sign_ins import SignIns
+from service.streams.hub import Hub
 from unlearning.architectures import read_allow_list
 
 log = structlog.get_logger(__name__)
@@ -74,8 +78,10 @@ log = structlog.get_logger(__name__)
 ROUTERS = (
     operations,
     keys,
+    leakage,
     signing_keys,
     cohorts,
+    retention,
     records,
     uploads_api,
     corrections,
@@ -139,12 +145,14 @@ def create_app(
             process_id=random(16).hex(),
             monotonic_ns=monotonic_ns,
             architectures=architectures,
+            together=settings.predict_together,
         )
         inference = Inference(workers=settings.predict_threads)
         dispatcher = start_dispatcher(settings, opened) if on_accepted is None else None
         wake = on_accepted or (do_nothing if dispatcher is None else dispatcher.wake)
         sign_ins = SignIns()
-        housekeeping = Housekeeping(opened.database, also=(sign_ins.tidy,))
+        meter = Meter(opened, monotonic_ns=monotonic_ns)
+        housekeeping = Housekeeping(opened.database, also=(sign_ins.tidy, meter.flush))
         limiter = Limiter(settings.requests_per_minute) if settings.requests_per_minute else None
         gathering: Gathering[Any, Any] = Gathering(settings.accept_together)
         app.state.context = Context(
@@ -156,6 +164,8 @@ def create_app(
             housekeeping,
             limiter,
             gathering,
+            RememberedKeys[Principal](monotonic_ns=boottime_ns),
+            meter,
             architectures,
             sign_ins=sign_ins,
         )

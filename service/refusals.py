@@ -11,6 +11,7 @@ ServiceError
 ├── BodyUnreadable       the body ends early or cannot be parsed
 ├── IdempotencyKeyUnreadable  the header Idempotency-Key is no quoted string
 ├── AskedTooOften        the key has asked more often than it may
+├── TooManyStreams       the key has as many open streams as it may
 ├── CursorRefused        a list has no such page
 ├── PreconditionFailed   the state is not the one that If-Match names
 ├── PreconditionRequired If-Match is missing
@@ -18,6 +19,7 @@ ServiceError
 ├── InstancesRefused     records to predict for do not fit the model
 ├── PlanRefused          a model cannot be made that way
 ├── NotServing           no version may answer now
+├── TooManyWaiting       too many predictions wait in this process
 ├── VersionGone          the version was destroyed
 ├── RequestStuck         the forget request that is asked about has failed
 └── CertificateMissing   the request has no certificate, or not yet
@@ -76,7 +78,7 @@ class OnlyLooking(ServiceError):
     """An auditor asked for a change."""
 
     def __init__(self) -> None:
-        super().__init__("You are signed in as an auditor, who may look at everything and change nothing. Ask an admin.")
+        super().__init__("You are signed in as an auditor, who looks at everything and changes nothing. Ask an admin.")
 
 
 class BodyTooLarge(ServiceError):
@@ -118,6 +120,14 @@ class AskedTooOften(ServiceError):
         """`wait_s`: in how many seconds it may ask again."""
         super().__init__(f"This key asks more often than it may. Nothing was done. Send it again in {wait_s} s.")
         self.wait_s = wait_s
+
+
+class TooManyStreams(ServiceError):
+    """The key has as many open streams as it may."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: how many it may have in one process."""
+        super().__init__(f"This key has {most} open streams, as many as it may. Close one, then open another.")
 
 
 class CursorRefused(ServiceError):
@@ -201,6 +211,16 @@ class NotServing(ServiceError):
         super().__init__(
             "No version of this model may answer at this moment: the first is not published yet, or this process "
             "cannot confirm which is the newest. Ask again in a moment."
+        )
+
+
+class TooManyWaiting(ServiceError):
+    """Too many predictions wait in this process."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "More predictions wait in this process than it can compute soon. Nothing was computed: ask again in a "
+            "moment, or send several records in one request."
         )
 
 

@@ -32,17 +32,24 @@ class RememberedKeys(Generic[Owner]):
     def __init__(self, *, monotonic_ns: Callable[[], int]) -> None:
         """`monotonic_ns` must count on while the machine sleeps."""
         self._monotonic_ns = monotonic_ns
-        self._known: dict[bytes, tuple[Owner, int]] = {}
+        self._known: dict[bytes, tuple[Owner, int, int]] = {}
         self._late: asyncio.Task[Owner] | None = None
 
-    async def owner(self, secret: str, ask: Callable[[], Owner], *, for_ms: int) -> Owner:
+    def forget(self) -> None:
+        """Ask the database about every key anew: one was changed or revoked in this process."""
+        self._known.clear()
+
+    async def owner(self, secret: str, ask: Callable[[], Owner], *, for_ms: int, fresh_ms: int = 0) -> Owner:
         """Return whose key this is, from the database: `ask`. If that does not answer, from memory, for `for_ms`.
 
+        For `fresh_ms` after it was asked, the database is not asked again.
         Raises what `ask` raises: always when it says that the key opens nothing.
         """
         name = hashlib.sha256(secret.encode()).digest()
         asked_ns = self._monotonic_ns()
         known = self._known.get(name)
+        if known is not None and asked_ns < known[2] + fresh_ms * 1_000_000:
+            return known[0]
         if known is None or asked_ns >= known[1]:
             found = await run_in_threadpool(ask)
         elif self._late is not None and not self._late.done():
@@ -63,7 +70,7 @@ class RememberedKeys(Generic[Owner]):
                 raise
         if len(self._known) >= MOST:
             self._known.clear()
-        self._known[name] = found, asked_ns + for_ms * 1_000_000
+        self._known[name] = found, asked_ns + for_ms * 1_000_000, asked_ns
         return found
 
 

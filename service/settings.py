@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ledger.settings import LedgerSettings
@@ -21,6 +23,15 @@ class ServiceSettings(LedgerSettings):
     )
     lease_poll_ms: int = Field(50, ge=1, description="How often a process looks for new model versions.")
     predict_threads: int = Field(2, ge=1, description="Predictions computed at the same time.")
+    predict_together: Literal["tables", "all", "none"] = Field(
+        "tables", description="Of which models queries that wait at the same moment are computed together."
+    )
+    key_fresh_ms: int = Field(
+        1000,
+        ge=0,
+        le=60_000,
+        description="How long predictions go on with a key that was recognised; 0: ask each time.",
+    )
     torch_threads: int = Field(1, ge=1, description="Threads of torch within one prediction.")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest body of a request that is no upload.")
     max_upload_bytes: int = Field(2 * _GIB, ge=1024, le=4 * _GIB - 1, description="Largest archive of records.")

@@ -5,6 +5,7 @@ f(x) = f_c(x) + W^T phi(x), or f_c(x) + Phi(x) w where every output has features
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from unlearning.errors import ShapeMismatch
 from unlearning.extraction import features_and_logits
@@ -25,9 +26,13 @@ def predict_logits(
     """
     if weights.shape != model.weight_shape:
         raise ShapeMismatch("weights", weights.shape, model.weight_shape)
-    inputs = model.input_spec.prepare(x)
-    logits = np.empty((x.shape[0], model.classes))
-    for start in range(0, x.shape[0], LARGEST_PASS):
+    return logits_of(model, weights, model.input_spec.prepare(x))
+
+
+def logits_of(model: PublicModel, weights: npt.NDArray[np.float64], inputs: Tensor) -> npt.NDArray[np.float64]:
+    """Return the logits (n, C) of prepared inputs (n, *input_shape), in passes of at most LARGEST_PASS."""
+    logits = np.empty((inputs.shape[0], model.classes))
+    for start in range(0, inputs.shape[0], LARGEST_PASS):
         phi, core = features_and_logits(model.network, model.feature_map, inputs[start : start + LARGEST_PASS])
         features = model.plan.phi_values(model.plan.quantize_phi(phi))
         outputs = model.plan.core_values(model.plan.quantize_core_output(core))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from ledger import api_keys, tables
-from ledger.errors import NotFound, StoreFull, WrongState
+from ledger.errors import NotFound, OutputsInvalid, StoreFull, WrongState
 from ledger.tenants import SCOPES
 from service.api.schemas import ID_PATTERN, Body, Items, Name, rfc3339, when
 from service.auth import ADMIN, Principal, needs
@@ -24,6 +24,11 @@ KeyScope = Literal["forget:write", "predict", "data:write", "models:write", "aud
 LONGEST_LIFE_S, LONGEST_OVERLAP_S, USUAL_OVERLAP_S = 10 * 366 * 86_400, 30 * 86_400, 86_400
 
 
+Mode = Literal["probabilities", "rounded", "label"]
+Digits = Annotated[int, Field(ge=api_keys.FEWEST_DIGITS, le=api_keys.MOST_DIGITS)]
+HOW = "How its predictions are answered: with probabilities, with rounded ones, or with labels alone."
+
+
 class NewKey(Body):
     """A key to be made."""
 
@@ -32,6 +37,7 @@ class NewKey(Body):
             "examples": [
                 {"label": "auditor", "scopes": ["audit:read"]},
                 {"label": "web shop", "scopes": ["predict"], "expires_in_s": 7_776_000},
+                {"label": "partner", "scopes": ["predict"], "outputs": "rounded", "digits": 2},
             ]
         }
     )
@@ -40,6 +46,16 @@ class NewKey(Body):
     expires_in_s: Annotated[int, Field(ge=1, le=LONGEST_LIFE_S)] | None = Field(
         None, description="After how many seconds it opens nothing any more; null: only once it is revoked."
     )
+    outputs: Mode = Field("probabilities", description=HOW)
+    digits: Digits | None = Field(None, description="Of rounded ones: how many stand behind the point; null: 2.")
+
+
+class KeyChange(Body):
+    """How a key is to be answered from now on."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"outputs": "label"}]})
+    outputs: Mode = Field(description=HOW)
+    digits: Digits | None = Field(None, description="Of rounded ones: how many stand behind the point; null: 2.")
 
 
 class Rotation(Body):
@@ -62,6 +78,9 @@ class Key(BaseModel):
     expires_at: str | None
     revoked_at: str | None
     last_used_at: str | None = Field(description="Noted about once a minute.")
+    outputs: Mode = Field(description=HOW)
+    digits: int | None = Field(description="Of rounded ones: how many stand behind the point.")
+    client: str = Field(description="The first of the keys that this one replaces, or its own id: the same client.")
 
 
 class MadeKey(Key):
@@ -83,16 +102,22 @@ def _facts(row: tables.ApiKey, now: int) -> dict[str, object]:
         "expires_at": rfc3339(row.expires_at),
         "revoked_at": rfc3339(row.revoked_at),
         "last_used_at": rfc3339(row.last_used_at),
+        "outputs": api_keys.outputs_of(row).mode,
+        "digits": row.digits,
+        "client": api_keys.client_of(row),
     }
 
 
-@router.post("", status_code=201, summary="Make a key", responses=documented(StoreFull, *REFUSALS))
+@router.post("", status_code=201, summary="Make a key", responses=documented(StoreFull, OutputsInvalid, *REFUSALS))
 def create(body: NewKey, request: Request, principal: Annotated[Principal, needs(ADMIN)], once: Retryable) -> MadeKey:
     """The key is shown in this answer and never again: the service keeps only its SHA-256."""
     scopes = list(dict.fromkeys(body.scopes))
+    outputs = api_keys.chosen(body.outputs, body.digits)
     with once.begin(context_of(request.scope).ledger, principal.tenant_id, left_out={"key": None}) as tx:
         expires_at = None if body.expires_in_s is None else tx.now + body.expires_in_s * 1_000_000
-        row, secret = api_keys.create(tx, principal.tenant_id, body.label, scopes, expires_at=expires_at)
+        row, secret = api_keys.create(
+            tx, principal.tenant_id, body.label, scopes, expires_at=expires_at, outputs=outputs
+        )
         made = MadeKey.model_validate({**_facts(row, tx.now), "key": secret})
         once.answer(tx, made, 201, Location=f"/v1/keys/{made.id}")
     return made
@@ -113,6 +138,17 @@ def show(key_id: KeyId, request: Request, principal: Annotated[Principal, needs(
         return Key.model_validate(_facts(api_keys.get(tx, principal.tenant_id, key_id), tx.now))
 
 
+@router.patch("/{key_id}", summary="Change how a key is answered", responses=documented(NotFound, OutputsInvalid))
+def change(body: KeyChange, key_id: KeyId, request: Request, principal: Annotated[Principal, needs(ADMIN)]) -> Key:
+    """Its predictions are answered in that way from now on; other API processes follow within a second."""
+    context = context_of(request.scope)
+    outputs = api_keys.chosen(body.outputs, body.digits)
+    with context.ledger.database.begin() as tx:
+        changed = Key.model_validate(_facts(api_keys.change_outputs(tx, principal.tenant_id, key_id, outputs), tx.now))
+    context.recognised.forget()
+    return changed
+
+
 @router.post(
     "/{key_id}/rotate",
     status_code=201,
@@ -124,6 +160,7 @@ def rotate(
 ) -> MadeKey:
     """Makes a key with the same label, scopes and length of life. The old one opens for `overlap_s` more, then never.
 
+    It is answered in the same way, and is the same client: budgets stay, and what the old one has seen counts for it.
     Only an active key can be replaced.
     """
     with once.begin(context_of(request.scope).ledger, principal.tenant_id, left_out={"key": None}) as tx:
@@ -136,6 +173,11 @@ def rotate(
 
 @router.delete("/{key_id}", summary="Revoke a key", responses=documented(NotFound))
 def revoke(key_id: KeyId, request: Request, principal: Annotated[Principal, needs(ADMIN)]) -> Key:
-    """From the next request on it opens nothing. A key may revoke itself; `lacuna key create` makes another then."""
-    with context_of(request.scope).ledger.database.begin() as tx:
-        return Key.model_validate(_facts(api_keys.revoke(tx, principal.tenant_id, key_id), tx.now))
+    """From the next request on it opens nothing. Only predictions of other API processes may recognise it a bit longer:
+    for `LACUNA_KEY_FRESH_MS`, a second if nothing is said. A key may revoke itself; `lacuna key create` makes another.
+    """
+    context = context_of(request.scope)
+    with context.ledger.database.begin() as tx:
+        revoked = Key.model_validate(_facts(api_keys.revoke(tx, principal.tenant_id, key_id), tx.now))
+    context.recognised.forget()
+    return revoked

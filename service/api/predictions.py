@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ledger import catalog, generations
-from ledger.errors import NotFound, WrongState
-from ledger.ledger import Ledger
+from ledger.errors import LeakageSpent, NotFound, WrongState
+from service.api.answering import respond_from, why_not
 from service.api.schemas import ModelId
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
-from service.refusals import BodyNotOfType, BodyTooLarge, BodyUnreadable, InstancesRefused, NotServing
+from service.refusals import (
+    BodyNotOfType,
+    BodyTooLarge,
+    BodyUnreadable,
+    InstancesRefused,
+    NotServing,
+    TooManyWaiting,
+)
 from service.serving.instances import from_archive, from_json
-from service.serving.responses import PredictionResponse
+from service.serving.outputs import as_predictions
 
 router = APIRouter(prefix="/v1/models", tags=["predictions"])
 
@@ -32,7 +38,9 @@ class Prediction(BaseModel):
 
     label: int = Field(description="The most probable class index.")
     class_name: str
-    probabilities: list[float] = Field(description="One per class; they sum to one.")
+    probabilities: list[float] | None = Field(
+        None, description="One per class; they sum to one, but for rounding. Absent where only labels are told."
+    )
 
 
 class Predictions(BaseModel):
@@ -40,6 +48,11 @@ class Predictions(BaseModel):
 
     model: str
     model_version: int = Field(description="The version that answered.")
+    outputs: Literal["probabilities", "rounded", "label"] = Field(description="How this key is answered.")
+    digits: int | None = Field(None, description="Of rounded probabilities: how many stand behind the point.")
+    leakage_budget: Literal["spent"] | None = Field(
+        None, description="There if the key's budget for this model is spent, as in the header X-Leakage-Budget."
+    )
     predictions: list[Prediction]
 
 
@@ -68,7 +81,15 @@ BODY: dict[str, Any] = {
     openapi_extra=BODY,
     response_model=Predictions,
     responses=documented(
-        NotFound, WrongState, NotServing, InstancesRefused, BodyUnreadable, BodyTooLarge, BodyNotOfType
+        NotFound,
+        WrongState,
+        NotServing,
+        TooManyWaiting,
+        LeakageSpent,
+        InstancesRefused,
+        BodyUnreadable,
+        BodyTooLarge,
+        BodyNotOfType,
     ),
 )
 async def predict(model_id: ModelId, request: Request, principal: Annotated[Principal, needs("predict")]) -> Response:
@@ -91,16 +112,5 @@ async def _answer(model_id: str, request: Request, principal: Principal) -> Resp
     prepare = from_json(body) if content_type == JSON else from_archive(body, largest=largest)
     model = context.registry.current(model_id)
     if model is None or model.tenant_id != principal.tenant_id:
-        raise await run_in_threadpool(_why_not, context.ledger, principal.tenant_id, model_id)
-    answer = await context.inference.answer(model, prepare)
-    return PredictionResponse(context.registry, context.inference, model_id, prepare, answer)
-
-
-def _why_not(ledger: Ledger, tenant_id: str, model_id: str) -> Exception:
-    with ledger.database.read() as tx:
-        model = catalog.get_model(tx, tenant_id, model_id)
-        place = generations.of(tx, model.id)
-    if model_id != place.line_id:
-        return WrongState("model", "a generation beside or behind another", "asked by the id of the model itself")
-    answers = model.state not in ("failed", *generations.GONE)
-    return NotServing() if answers else WrongState("model", model.state, "ready")
+        raise await run_in_threadpool(why_not, context.ledger, principal.tenant_id, model_id)
+    return await respond_from(context, principal, model, prepare, as_predictions)

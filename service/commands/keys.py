@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import math
 from typing import Annotated, Any
 
 import typer
@@ -13,41 +10,20 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import select
 
-from ledger import api_keys
-from ledger.database import Transaction
-from ledger.errors import NotFound
-from ledger.ledger import Ledger, open_ledger
-from ledger.migrate import require_current
+from ledger import api_keys, catalog, generations, leakage
 from ledger.tables import ApiKey, Tenant
 from ledger.tenants import SCOPES, create_tenant
 from service.api.schemas import rfc3339
-from service.commands.common import USAGE, AsJson, DataDir, SettingsFile, err, load_settings, out, print_json
-from service.first_start import FIRST_TENANT, utc_microseconds
+from service.commands.beside import TenantName, beside_service, tenant_named
+from service.commands.common import USAGE, AsJson, DataDir, SettingsFile, err, out, print_json
+from service.first_start import FIRST_TENANT
 
 key = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys, directly in the database.")
 
 DAY_US = 86_400_000_000
-TenantName = Annotated[str, typer.Option(help="Whose keys.")]
+Outputs = Annotated[str, typer.Option(help="How predictions are answered: probabilities, rounded or label.")]
+Digits = Annotated[int | None, typer.Option(min=1, max=6, help="Of rounded ones: how many behind the point. [2]")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of a key, from `lacuna key list`; not the key itself.")]
-
-
-@contextmanager
-def beside_service(data_dir: Path | None, settings: Path | None) -> Iterator[Ledger]:
-    """Open database and keys beside a service that may be running. Raises MigrationNeeded, KeyUnavailable."""
-    loaded = load_settings(data_dir, settings)
-    ledger = open_ledger(loaded, clock=utc_microseconds, random=os.urandom, verify_store=False)
-    try:
-        require_current(ledger.database.engine)
-        yield ledger
-    finally:
-        ledger.database.engine.dispose()
-
-
-def _tenant(tx: Transaction, name: str) -> Tenant:
-    found = tx.session.execute(select(Tenant).where(Tenant.name == name)).scalar_one_or_none()
-    if found is None:
-        raise NotFound("tenant", name)
-    return found
 
 
 def _shown(row: ApiKey, now: int) -> dict[str, Any]:
@@ -58,6 +34,8 @@ def _shown(row: ApiKey, now: int) -> dict[str, Any]:
         "state": api_keys.state(row, now),
         "expires_at": rfc3339(row.expires_at),
         "last_used_at": rfc3339(row.last_used_at),
+        "outputs": api_keys.outputs_of(row).mode,
+        "digits": row.digits,
     }
 
 
@@ -77,6 +55,8 @@ def create(
     expires_in_days: Annotated[
         int | None, typer.Option(min=1, max=3660, help="When it ends. Default: only when it is revoked.")
     ] = None,
+    outputs: Outputs = api_keys.PROBABILITIES,
+    digits: Digits = None,
     data_dir: DataDir = None,
     settings: SettingsFile = None,
     as_json: AsJson = False,
@@ -90,11 +70,12 @@ def create(
     if wrong or not scopes:
         err.print(f"Give --scope at least once; the scopes are {', '.join(SCOPES)}.", style="red")
         raise typer.Exit(USAGE)
+    answered = api_keys.chosen(outputs, digits)
     with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
         owner = tx.session.execute(select(Tenant).where(Tenant.name == tenant)).scalar_one_or_none()
         owner = owner or create_tenant(tx, ledger.ring, tenant)
         expires_at = None if expires_in_days is None else tx.now + expires_in_days * DAY_US
-        row, secret = api_keys.create(tx, owner.id, label, scopes, expires_at=expires_at)
+        row, secret = api_keys.create(tx, owner.id, label, scopes, expires_at=expires_at, outputs=answered)
     _print_made(secret, row, tenant, as_json)
 
 
@@ -107,17 +88,74 @@ def list_all(
     Example: lacuna key list
     """
     with beside_service(data_dir, settings) as ledger, ledger.database.read() as tx:
-        found = [_shown(row, tx.now) for row in api_keys.list_all(tx, _tenant(tx, tenant).id)]
+        found = [_shown(row, tx.now) for row in api_keys.list_all(tx, tenant_named(tx, tenant).id)]
     if as_json:
         print_json({"keys": found})
         return
     table = Table(box=None, header_style="dim")
-    for column in ("id", "label", "state", "scopes", "expires", "last used"):
+    for column in ("id", "label", "state", "scopes", "outputs", "expires", "last used"):
         table.add_column(column)
     for one in found:
         times = (one["expires_at"] or "never", one["last_used_at"] or "never")
-        table.add_row(one["id"], escape(one["label"]), one["state"], " ".join(one["scopes"]), *times)
+        table.add_row(one["id"], escape(one["label"]), one["state"], " ".join(one["scopes"]), one["outputs"], *times)
     out.print(table)
+
+
+@key.command("change")
+def change(
+    key_id: KeyId,
+    outputs: Outputs,
+    digits: Digits = None,
+    tenant: TenantName = FIRST_TENANT,
+    data_dir: DataDir = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change how a key's predictions are answered; running servers follow within a second.
+
+    Example: lacuna key change 4f0c... --outputs rounded --digits 2
+    """
+    answered = api_keys.chosen(outputs, digits)
+    with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
+        shown = _shown(api_keys.change_outputs(tx, tenant_named(tx, tenant).id, key_id, answered), tx.now)
+    if as_json:
+        print_json(shown)
+    else:
+        out.print(f"The key {escape(repr(shown['label']))} is answered with: {shown['outputs']}.", soft_wrap=True)
+
+
+@key.command("budget")
+def budget(
+    key_id: KeyId,
+    model_id: Annotated[str, typer.Argument(metavar="MODEL", help="Id of a model.")],
+    nats: Annotated[
+        float | None, typer.Option(min=0, help="The most it may learn of any forgotten cohort. Default: any number.")
+    ] = None,
+    then: Annotated[str, typer.Option(help="What becomes of answers beyond it: warn, coarsen or refuse.")] = "warn",
+    tenant: TenantName = FIRST_TENANT,
+    data_dir: DataDir = None,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many nats a key may learn of what a model has forgotten; without --nats any number.
+
+    Example: lacuna key budget 4f0c... 9a1b... --nats 0.5 --then refuse
+    """
+    if then not in leakage.ACTIONS or (nats is not None and not math.isfinite(nats)):
+        err.print(f"Give a finite number, and --then as one of {', '.join(leakage.ACTIONS)}.", style="red")
+        raise typer.Exit(USAGE)
+    with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
+        owner = tenant_named(tx, tenant).id
+        client_id = api_keys.client_of(api_keys.get(tx, owner, key_id))
+        line_id = generations.of(tx, catalog.get_model(tx, owner, model_id).id).line_id
+        if nats is None:
+            leakage.drop_budget(tx, client_id, line_id)
+        else:
+            leakage.set_budget(tx, owner, client_id, line_id, nats, then)
+    if as_json:
+        print_json({"client": client_id, "model": line_id, "nats": nats, "then": None if nats is None else then})
+    else:
+        out.print("Any number of nats." if nats is None else f"At most {nats:g} nats, then: {then}.", soft_wrap=True)
 
 
 @key.command("rotate")
@@ -135,7 +173,7 @@ def rotate(
     """
     with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
         overlap_us = round(overlap_hours * 3600e6)
-        row, secret = api_keys.rotate(tx, _tenant(tx, tenant).id, key_id, overlap_us=overlap_us)
+        row, secret = api_keys.rotate(tx, tenant_named(tx, tenant).id, key_id, overlap_us=overlap_us)
     _print_made(secret, row, tenant, as_json)
 
 
@@ -152,7 +190,7 @@ def revoke(
     Example: lacuna key revoke 4f0c...
     """
     with beside_service(data_dir, settings) as ledger, ledger.database.begin() as tx:
-        shown = _shown(api_keys.revoke(tx, _tenant(tx, tenant).id, key_id), tx.now)
+        shown = _shown(api_keys.revoke(tx, tenant_named(tx, tenant).id, key_id), tx.now)
     if as_json:
         print_json(shown)
     else:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.refusals import BodyUnreadable, InstancesRefused, UploadRefused
-from service.serving.inference import Prepare
 from service.serving.model import ServedModel
+from service.serving.passes import Prepare
 from service.uploads.archive import open_archive
 from service.uploads.npy import open_array
 from unlearning.input_spec import CORE_MEAN, InputSpec

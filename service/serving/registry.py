@@ -29,7 +29,7 @@ from ledger import leases
 from ledger.errors import LedgerError
 from ledger.ledger import Ledger
 from ledger.serving import Servable, servable
-from service.serving.model import ServedModel, load
+from service.serving.model import TABLES, ServedModel, load
 from unlearning.architectures import BUILT_IN, Architectures
 
 log = structlog.get_logger(__name__)
@@ -78,9 +78,11 @@ class Registry:
         process_id: str,
         monotonic_ns: Callable[[], int],
         architectures: Architectures = BUILT_IN,
+        together: str = TABLES,
     ) -> None:
-        """`monotonic_ns` must count on while the machine sleeps (CLOCK_BOOTTIME)."""
+        """`monotonic_ns` must count on while the machine sleeps (CLOCK_BOOTTIME). `together`: as `model.load`."""
         self._architectures = architectures
+        self._together = together
         self._ledger = ledger
         self._timing = timing
         self._process_id = process_id
@@ -101,6 +103,14 @@ class Registry:
         if model is None or held is None or model.number < held.number or self._monotonic_ns() >= held.until_ns:
             return None
         return model
+
+    def line_of(self, tenant_id: str, name: str) -> str | None:
+        """Return the id of the tenant's model that goes by this name, or by this id, and is in memory; else None."""
+        model = self._served.get(name)
+        if model is not None:
+            return name if model.tenant_id == tenant_id else None
+        served = self._served.values()
+        return next((one.line_id for one in served if (one.tenant_id, one.name) == (tenant_id, name)), None)
 
     @property
     def running(self) -> bool:
@@ -170,7 +180,7 @@ class Registry:
                 return begun.result.result()
             if self._monotonic_ns() - begun.begun_ns < RETRY_LOAD_NS:
                 return None
-        result = self._loader.submit(load, self._ledger, wanted, served, self._architectures)
+        result = self._loader.submit(load, self._ledger, wanted, served, self._architectures, self._together)
         result.add_done_callback(lambda done: self._report(wanted, done))
         self._loads[wanted.line_id] = _Load(wanted.model_id, wanted.number, result, self._monotonic_ns())
         return None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.errors import respond
 from service.refusals import NotServing
-from service.serving.inference import Answer, Inference, Prepare
+from service.serving.model import ServedModel
+from service.serving.outputs import Answer
 from service.serving.registry import Registry
 
 TRIES = 2
+Compute = Callable[[ServedModel], Awaitable[Answer]]
+"""Computes an answer from a version, once it is noted that it is seen."""
 
 
 class PredictionResponse(Response):
@@ -23,31 +28,34 @@ class PredictionResponse(Response):
     back for a slow reader count as sent.
     """
 
-    media_type = "application/json"
-
     def __init__(
-        self, registry: Registry, inference: Inference, model_id: str, prepare: Prepare, first: Answer
+        self, registry: Registry, line_id: str, compute: Compute, first: Answer, on_sent: Callable[[Answer], None]
     ) -> None:
-        """`first` is what has been computed; `prepare` is kept in case it must be computed again."""
+        """`first` is what has been computed; `compute` is kept in case it must be computed again.
+
+        `on_sent` is told of the answer when it is handed over.
+        """
         super().__init__()
         self._registry = registry
-        self._inference = inference
-        self._model_id = model_id
-        self._prepare = prepare
+        self._line_id = line_id
+        self._compute = compute
         self._first = first
+        self._on_sent = on_sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check and send."""
         answer = self._first
         for attempt in range(1, TRIES + 1):
-            model = self._registry.current(self._model_id)
+            model = self._registry.current(self._line_id)
             if model is None:
                 break
             if model.number == answer.number:
                 self.body = answer.body
-                self.init_headers({"X-Model-Version": str(answer.number)})
+                self.media_type = answer.media_type
+                self.init_headers({"X-Model-Version": str(answer.number), **dict(answer.headers)})
+                self._on_sent(answer)
                 await super().__call__(scope, receive, send)
                 return
             if attempt < TRIES:
-                answer = await self._inference.answer(model, self._prepare)
+                answer = await self._compute(model)
         await respond(NotServing(), scope)(scope, receive, send)

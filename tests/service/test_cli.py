@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.command_line import Lacuna
@@ -17,6 +19,8 @@ from ledger.tenants import SCOPES
 from service.demo.running_service import RunningService
 from service.embedded import EmbeddedServer
 from service.serving.inference import Inference
+from service.serving.outputs import Answer
+from service.serving.passes import Query
 
 COMMANDS = (
     "server",
@@ -51,7 +55,13 @@ COMMANDS = (
     "key create",
     "key list",
     "key rotate",
+    "key change",
+    "key budget",
     "key revoke",
+    "people add",
+    "people list",
+    "people disable",
+    "people password",
 )
 
 
@@ -163,9 +173,14 @@ def test_predictions_compute_with_the_servers_number_of_threads(
     found: list[int] = []
 
     def run(_server: EmbeddedServer) -> None:
+        def look(_model: object, queries: list[Query]) -> None:
+            found.append(omp_threads())
+            queries[0].outcome = Answer("", 1, b"")
+
         inference = Inference(workers=1)
-        monkeypatch.setattr("service.serving.inference.compute", lambda *_: found.append(omp_threads()))
-        asyncio.run(inference.answer(None, None))  # type: ignore[arg-type]  # not looked at
+        monkeypatch.setattr("service.serving.inference.compute", look)
+        model: Any = SimpleNamespace(sizes=())
+        asyncio.run(inference.answer(model, None, None))  # type: ignore[arg-type]  # not looked at
         inference.close()
 
     monkeypatch.setattr(EmbeddedServer, "run", run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from ledger import artifacts
 from ledger.tables import Model
 from service.context import Context
 from service.serving import inference
-from service.serving.inference import Answer
 from service.serving.model import ServedModel
-from unlearning.prediction import predict_logits, probabilities
+from service.serving.passes import Query
+from unlearning.pass_sizes import predict_in
 from unlearning.public_model import PublicModel
 from unlearning.weights import weights_from_bytes
 from workers.runner import run_next
@@ -65,7 +66,10 @@ def test_the_answer_is_the_model_s_and_names_its_version(serving: Site) -> None:
     with world.ledger.database.read() as tx:
         model = tx.session.get_one(Model, world.model_id)
     public = PublicModel.from_bytes(artifacts.open_public(world.ledger, model.public_object or "", model.id))
-    expected = probabilities(predict_logits(public, weights_from_bytes(world.weights()), ADA.x))
+    served = context(serving).registry.current(world.model_id)
+    assert served is not None
+    weights = weights_from_bytes(world.weights())
+    expected = predict_in(public, weights, public.input_spec.prepare(ADA.x), served.sizes)
     answer = ask(serving, ADA.x)
     body = answer.json()
     assert (body["model"], body["model_version"]) == (world.model_id, 1)
@@ -142,12 +146,11 @@ def test_a_version_published_during_the_computation_answers_instead(
     computed: list[int] = []
     compute = inference.compute
 
-    def slowly(model: ServedModel, prepare: inference.Prepare) -> Answer:
-        answer = compute(model, prepare)
-        computed.append(answer.number)
+    def slowly(model: ServedModel, queries: Sequence[Query]) -> None:
+        compute(model, queries)
+        computed.append(model.number)
         if len(computed) == 1:
             publish_next(serving, "ada")
-        return answer
 
     monkeypatch.setattr(inference, "compute", slowly)
     answer = ask(serving, ADA.x)
@@ -159,10 +162,9 @@ def test_an_answer_that_is_outdated_twice_is_not_sent(serving: Site, monkeypatch
     names = iter(["ada", "bob"])
     compute = inference.compute
 
-    def outdated(model: ServedModel, prepare: inference.Prepare) -> Answer:
-        answer = compute(model, prepare)
+    def outdated(model: ServedModel, queries: Sequence[Query]) -> None:
+        compute(model, queries)
         publish_next(serving, next(names))
-        return answer
 
     monkeypatch.setattr(inference, "compute", outdated)
     answer = ask(serving, ADA.x)
@@ -174,10 +176,9 @@ def test_an_answer_that_is_outdated_twice_is_not_sent(serving: Site, monkeypatch
 def test_an_answer_without_a_lease_is_not_sent(serving: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     compute = inference.compute
 
-    def then_stop(model: ServedModel, prepare: inference.Prepare) -> Answer:
-        answer = compute(model, prepare)
+    def then_stop(model: ServedModel, queries: Sequence[Query]) -> None:
+        compute(model, queries)
         context(serving).registry.stop()
-        return answer
 
     monkeypatch.setattr(inference, "compute", then_stop)
     assert ask(serving, ADA.x).status_code == 503
