@@ -67,6 +67,7 @@ def create_cohort(
     layout: str | None = None,
     missing: str | None = None,
     column_names: list[str] | None = None,
+    retention_days: int | None = None,
 ) -> Cohort:
     """Add a cohort of `kind` core or user. None leaves a property of the records' form at its default.
 
@@ -87,6 +88,7 @@ def create_cohort(
         layout=layout,
         missing=missing,
         column_names=column_names,
+        retention_days=retention_days,
         created_at=tx.now,
     )
     tx.session.add(cohort)

@@ -9,7 +9,9 @@ from dateutil.relativedelta import relativedelta
 
 from ledger.errors import UnknownTimeZone
 
-REGULATIONS = ("gdpr", "ccpa")
+REGULATIONS = ("gdpr", "ccpa", "retention")
+DAYS = {"ccpa": (45, 90), "retention": (7, 14)}
+"""Calendar days, and with an extension. For retention periods no law says any: these are ours."""
 UTC_NAME = "UTC"
 
 
@@ -25,7 +27,8 @@ def due_at(received_at: int, regulation: str, time_zone: str | None = None, *, e
     if regulation == "gdpr":
         last_day = received + relativedelta(months=3 if extended else 1)
     else:
-        last_day = received + timedelta(days=90 if extended else 45)
+        usual, longest = DAYS[regulation]
+        last_day = received + timedelta(days=longest if extended else usual)
     # fold: if clocks are put back at midnight, the day ends the second time.
     end = datetime.combine(last_day, time(23, 59, 59, fold=1), zone)
     return int(end.timestamp()) * 1_000_000

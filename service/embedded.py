@@ -79,7 +79,7 @@ class EmbeddedServer:
             config = uvicorn.Config(
                 app, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S, server_header=False
             )
-            _Announcing(config, announce).run(sockets=[listener])
+            _Announcing(config, announce, lambda: app.state.streams.close()).run(sockets=[listener])
 
     def _start_worker(self, stack: ExitStack, directory: Path) -> WorkerProcess | None:
         if not self._with_worker:
@@ -117,13 +117,18 @@ def _signals_end_the_server_only() -> Iterator[None]:
 
 
 class _Announcing(uvicorn.Server):
-    """Says when requests are answered."""
+    """Says when requests are answered, and ends the streams that would keep it from stopping."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], end_streams: Callable[[], None]) -> None:
         super().__init__(config)
         self._announce = announce
+        self._end_streams = end_streams
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._end_streams()
+        await super().shutdown(sockets)

@@ -69,6 +69,8 @@ _MEANING: dict[str, tuple[str, Callable[[str, Facts], dict[str, Any]]]] = {
     "version.published": ("version.published", _published),
     "model.destroyed": ("model.destroyed", _model),
 }
+KINDS = tuple(sorted(_MEANING))
+"""The kinds of ledger events that are told outside."""
 TYPES = (*sorted({kind for kind, _ in _MEANING.values()}), JOB_FAILED)
 """What an address may ask to be told of."""
 

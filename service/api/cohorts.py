@@ -73,9 +73,15 @@ class NewCohort(Body):
         None, description="Of tables: what stands in which column. All cohorts of a model must agree."
     )
 
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = Field(
+        None, description="Of user cohorts: after how many days a record is forgotten by itself; null: never."
+    )
+
     @model_validator(mode="after")
     def _form_fits(self) -> NewCohort:
         images = len(self.shape) == 3
+        if self.kind == "core" and self.retention_days is not None:
+            raise ValueError("retention_days is for user cohorts")
         if self.layout == "channels_last" and not images:
             raise ValueError("layout is for images")
         if self.missing == "core_mean" and (images or self.dtype != "float32"):
@@ -97,6 +103,7 @@ class Cohort(BaseModel):
     layout: str
     missing: str
     column_names: list[str] | None
+    retention_days: int | None
     records: int = Field(description="Stored records, without those that are being forgotten.")
     created_at: str
 
@@ -112,6 +119,7 @@ def _shown(tx: Transaction, cohort: tables.Cohort) -> Cohort:
         layout=cohort.layout or "channels_first",
         missing=cohort.missing or "refuse",
         column_names=cohort.column_names,
+        retention_days=cohort.retention_days,
         records=catalog.count_records(tx, cohort.id),
         created_at=when(cohort.created_at),
     )

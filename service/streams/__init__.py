@@ -1,0 +1,1 @@
+"""Server-sent events: states as they change, to whoever keeps a connection open."""
