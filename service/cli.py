@@ -14,6 +14,7 @@ from evidence.errors import EvidenceError
 from ledger.errors import LedgerError
 from service.client_errors import ApiProblem, ClientError, ServiceUnreachable
 from service.commands import (
+    auditing,
     correcting,
     database,
     demonstration,
@@ -21,6 +22,7 @@ from service.commands import (
     forgetting,
     holding,
     keys,
+    people,
     server,
     signing,
     suppressing,
@@ -56,8 +58,10 @@ app.command()(demonstration.demo)
 app.add_typer(holding.hold, name="hold")
 app.add_typer(suppressing.suppression, name="suppression")
 app.add_typer(verifying.verify, name="verify")
+app.add_typer(auditing.audit, name="audit")
 app.add_typer(database.db, name="db")
 app.add_typer(keys.key, name="key")
+app.add_typer(people.people_commands, name="people")
 app.add_typer(signing.signing_keys, name="signing-keys")
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (

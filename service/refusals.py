@@ -19,6 +19,7 @@ ServiceError
 ├── InstancesRefused     records to predict for do not fit the model
 ├── PlanRefused          a model cannot be made that way
 ├── NotServing           no version may answer now
+├── VersionNotServed     a version was named that does not answer
 ├── TooManyWaiting       too many predictions wait in this process
 ├── VersionGone          the version was destroyed
 ├── RequestStuck         the forget request that is asked about has failed
@@ -221,6 +222,16 @@ class TooManyWaiting(ServiceError):
         super().__init__(
             "More predictions wait in this process than it can compute soon. Nothing was computed: ask again in a "
             "moment, or send several records in one request."
+        )
+
+
+class VersionNotServed(ServiceError):
+    """A version was named that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "That version does not answer: only the newest version of a model does, and older ones are destroyed. Ask "
+            "without a version, or name the newest."
         )
 
 

@@ -13,8 +13,8 @@ from ledger import key_rotation
 from ledger import signing_keys as keys
 from ledger.log.sequencer import sequence
 from service.api.signing_keys import described, revocation_list
+from service.commands.beside import beside_service
 from service.commands.common import USAGE, AsJson, DataDir, SettingsFile, err, out, print_json
-from service.commands.keys import beside_service
 
 signing_keys = typer.Typer(
     no_args_is_help=True, help="List, rotate and revoke the keys that sign certificates and the log."

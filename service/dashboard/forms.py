@@ -46,3 +46,9 @@ def require_same_origin(request: Request) -> None:
 async def sent_token(request: Request) -> object:
     """Return the token that came with a form, in its field or, from a script, in the header."""
     return request.headers.get(HEADER) or (await request.form()).get(FIELD)
+
+
+def onwards(wanted: str) -> str:
+    """Return where to go after a form: an address of the dashboard and no other, or the overview."""
+    inside = wanted == "/dashboard" or wanted.startswith(("/dashboard/", "/dashboard?"))
+    return wanted if inside and wanted.isprintable() and "\\" not in wanted else "/dashboard"

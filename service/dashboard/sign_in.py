@@ -12,7 +12,7 @@ from ledger import sessions
 from service import browser_sessions
 from service.browser_sessions import FORM, SESSION
 from service.context import context_of
-from service.dashboard.forms import CHANGES_NOTHING, require_same_origin, sent_token
+from service.dashboard.forms import CHANGES_NOTHING, onwards, require_same_origin, sent_token
 from service.dashboard.pages import Visitor, page_router, render
 from service.sign_ins import Refused
 
@@ -69,12 +69,6 @@ def sign_out(request: Request, _: Visitor) -> Response:
     answer = RedirectResponse("/dashboard/sign-in", 303)
     browser_sessions.take_back(answer, SESSION, secure=_secure(request))
     return answer
-
-
-def onwards(wanted: str) -> str:
-    """Return where to go after signing in: an address of the dashboard and no other, or the overview."""
-    inside = wanted == "/dashboard" or wanted.startswith(("/dashboard/", "/dashboard?"))
-    return wanted if inside and wanted.isprintable() and "\\" not in wanted else "/dashboard"
 
 
 def _form(request: Request, next: str, error: str | None = None, *, status: int = 200) -> HTMLResponse:

@@ -37,7 +37,9 @@ class Browser:
         assert found is not None, path
         return found[1]
 
-    def post(self, path: str, *, page: str = "/dashboard", headers: dict[str, str] | None = None, **fields: Any) -> Any:
+    def post(
+        self, path: str, *, page: str = "/dashboard/keys", headers: dict[str, str] | None = None, **fields: Any
+    ) -> Any:
         """Send a form as the page does that it stands on: with the page's token, from the same origin."""
         return self.client.post(
             path,

@@ -14,8 +14,8 @@ from support.site import Site
 from ledger import people, sessions
 from ledger.tables import Event, WebSession
 from service import sign_ins as sign_ins_module
-from service.dashboard.forms import CHANGES_NOTHING
-from service.dashboard.sign_in import STALE, WRONG, WRONG_KEY, onwards
+from service.dashboard.forms import CHANGES_NOTHING, onwards
+from service.dashboard.sign_in import STALE, WRONG, WRONG_KEY
 
 
 def told(site: Site) -> list[dict[str, Any]]:
@@ -39,14 +39,14 @@ def test_a_person_signs_in_looks_and_signs_out(any_site: Site) -> None:
     assert WRONG in wrong.text
     right = browser.sign_in(name="olga", password=SECRET, next="/dashboard?x=1")
     assert (right.status_code, right.headers["location"]) == (303, "/dashboard?x=1")
-    page = browser.get("/dashboard")
+    page = browser.get("/dashboard/keys")
     assert page.status_code == 200
     assert "olga" in page.text
     old = browser.cookie()
     out = browser.post("/dashboard/sign-out")
     assert (out.status_code, out.headers["location"]) == (303, "/dashboard/sign-in")
     assert browser.cookie() is None
-    assert browser.get("/dashboard", headers={"Cookie": f"lacuna_session={old}"}).status_code == 303
+    assert browser.get("/dashboard/keys", headers={"Cookie": f"lacuna_session={old}"}).status_code == 303
     said = told(any_site)
     assert [event["kind"] for event in said] == [
         "person.added",
@@ -66,7 +66,7 @@ def test_a_key_may_stand_for_a_person(site: Site) -> None:
     assert browser.cookie() is None
     for scope in ("admin", "audit:read"):
         browser = signed_in(site, scope)
-        assert browser.get("/dashboard").status_code == 200
+        assert browser.get("/dashboard/keys").status_code == 200
 
 
 def test_the_cookie_is_out_of_reach(site: Site) -> None:
@@ -85,7 +85,7 @@ def test_the_api_has_no_use_for_a_session(site: Site) -> None:
     del site.client.headers["Authorization"]
     for path in ("/v1/me", "/metrics", "/v1/keys"):
         assert site.client.get(path, headers={"Cookie": f"lacuna_session={cookie}"}).status_code == 401
-    assert site.client.get("/dashboard", headers={"Cookie": f"lacuna_session={cookie}"}).status_code == 200
+    assert site.client.get("/dashboard/keys", headers={"Cookie": f"lacuna_session={cookie}"}).status_code == 200
 
 
 def test_a_session_from_before_signing_in_is_worth_nothing_after_it(site: Site) -> None:
@@ -94,19 +94,19 @@ def test_a_session_from_before_signing_in_is_worth_nothing_after_it(site: Site) 
     planted = browser.cookie()
     assert browser.sign_in(key=site.key("admin")).status_code == 303
     assert browser.cookie() != planted
-    assert Browser(site).get("/dashboard", headers={"Cookie": f"lacuna_session={planted}"}).status_code == 303
+    assert Browser(site).get("/dashboard/keys", headers={"Cookie": f"lacuna_session={planted}"}).status_code == 303
     chosen = "ab" * 32
     victim = Browser(site)
     victim.client.cookies.set("lacuna_session", chosen, path="/dashboard")
     assert victim.sign_in(key=site.key("admin")).status_code == 303
-    assert Browser(site).get("/dashboard", headers={"Cookie": f"lacuna_session={chosen}"}).status_code == 303
+    assert Browser(site).get("/dashboard/keys", headers={"Cookie": f"lacuna_session={chosen}"}).status_code == 303
 
 
 def test_a_session_that_is_over_opens_nothing_and_its_cookie_goes(site: Site) -> None:
     browser = signed_in(site, "admin")
     with site.world.ledger.database.begin() as tx:
         tx.session.execute(update(WebSession).values(used_at=tx.now - sessions.IDLE_US))
-    answer = browser.get("/dashboard")
+    answer = browser.get("/dashboard/keys")
     assert answer.status_code == 303
     assert 'lacuna_session=""' in answer.headers["set-cookie"]
     part = signed_in(site, "admin")
@@ -119,10 +119,10 @@ def test_a_session_that_is_over_opens_nothing_and_its_cookie_goes(site: Site) ->
 def test_who_is_disabled_is_out_and_cannot_come_back(site: Site) -> None:
     person_id, browser = add_person(site), Browser(site)
     browser.sign_in(name="olga", password=SECRET)
-    assert browser.get("/dashboard").status_code == 200
+    assert browser.get("/dashboard/keys").status_code == 200
     with site.world.ledger.database.begin() as tx:
         people.disable(tx, people.get(tx, site.world.tenant_id, person_id))
-    assert browser.get("/dashboard").status_code == 303
+    assert browser.get("/dashboard/keys").status_code == 303
     again = browser.sign_in(name="olga", password=SECRET)
     assert again.status_code == 403
     assert WRONG in again.text  # the same words as for a wrong password
@@ -133,7 +133,7 @@ def test_using_a_session_keeps_it_from_ending(site: Site) -> None:
     with site.world.ledger.database.begin() as tx:
         before = tx.now - sessions.IDLE_US // 2
         tx.session.execute(update(WebSession).values(used_at=before))
-    assert browser.get("/dashboard").status_code == 200
+    assert browser.get("/dashboard/keys").status_code == 200
     told(site)  # writes what was noted
     with site.world.ledger.database.read() as tx:
         assert tx.session.execute(select(WebSession.used_at)).scalar_one() > before
@@ -193,7 +193,7 @@ def test_no_form_is_taken_without_proof_and_none_from_an_auditor(site: Site) -> 
     assert "/dashboard/sign-out" in {route.path for route in routes}
     before = site.stored()
     origin = {"Origin": "http://testserver"}
-    foreign, own = auditor.token("/dashboard"), admin.token("/dashboard")
+    foreign, own = auditor.token("/dashboard/keys"), admin.token("/dashboard/keys")
     for route in routes:
         at, post = address(route), admin.client.post
         for sent in ({}, {"csrf": ""}, {"csrf": foreign}, {"csrf": own[:-1]}):
@@ -216,7 +216,7 @@ def test_no_form_is_taken_without_proof_and_none_from_an_auditor(site: Site) -> 
 
 def test_a_script_sends_the_token_in_a_header(site: Site) -> None:
     browser = signed_in(site, "admin")
-    headers = {"Origin": "http://testserver", "X-CSRF-Token": browser.token("/dashboard")}
+    headers = {"Origin": "http://testserver", "X-CSRF-Token": browser.token("/dashboard/keys")}
     assert browser.client.post("/dashboard/sign-out", headers=headers).status_code == 303
 
 
