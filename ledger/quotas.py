@@ -1,16 +1,17 @@
 """How much a tenant may have at once.
 
-No quota looks at stored records: whether somebody's are accepted would then depend on other people's.
+No quota counts the records of a tenant: whether somebody's are accepted, and with it every later version, would depend
+on whether somebody else's are still there. So records are counted for each subject alone, over all cohorts together.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
 from ledger import changes
 from ledger.database import Transaction
-from ledger.errors import QuotaExceeded
-from ledger.tables import ForgetRequest, Model
+from ledger.errors import QuotaExceeded, TooManyOfOneSubject
+from ledger.tables import ForgetRequest, Model, Record, RecordShard, Upload
 
 ENDED = ("completed", "cancelled")
 GONE = ("destroyed",)
@@ -37,6 +38,28 @@ def room_for_requests(tx: Transaction, tenant_id: str, most: int | None) -> int 
 def no_room_for_request(most: int) -> QuotaExceeded:
     """Return the refusal of a forget request when `most` have not ended."""
     return QuotaExceeded(most, "forget requests that have not ended", "Send it again once one has ended")
+
+
+def require_room_for_records(tx: Transaction, upload: Upload, most: int | None) -> None:
+    """Raise TooManyOfOneSubject if a subject would have more than `most` stored records with this upload.
+
+    Corrections bring no more records than they replace. The caller holds the lock on the sequence of changes.
+    """
+    if most is None or upload.corrects:
+        return
+    shards = select(RecordShard.id).where(RecordShard.upload_id == upload.id)
+    subjects = select(Record.subject_id).where(Record.shard_id.in_(shards), Record.subject_id.is_not(None))
+    kept = and_(Upload.state.in_(("stored", "added")), or_(Upload.corrects.is_not(True), Upload.added_seq.is_not(None)))
+    over = (
+        select(Record.subject_id)
+        .join(Upload, Upload.id == Record.upload_id)
+        .where(Record.subject_id.in_(subjects), Record.removed_seq.is_(None), or_(Upload.id == upload.id, kept))
+        .group_by(Record.subject_id)
+        .having(func.count() > most)
+    )
+    found = tx.session.execute(select(func.count()).select_from(over.subquery())).scalar_one()
+    if found:
+        raise TooManyOfOneSubject(most, found)
 
 
 def _require(found: int, most: int, what: str, advice: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, exists, false, func, insert, select
 from sqlalchemy.orm import aliased
 
-from ledger import changes, contents, corrections, events, inventory, jobs
+from ledger import changes, contents, corrections, events, inventory, jobs, quotas
 from ledger.database import Transaction
 from ledger.errors import RecordsClash, SubjectSuppressed, UploadClosed
 from ledger.identity import Alias, AliasHasher
@@ -119,11 +119,12 @@ def feature_context(model_id: str) -> bytes:
     return b"features:" + model_id.encode()
 
 
-def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
+def finish(ledger: Ledger, upload_id: str, *, most_of_one: int | None = None) -> tuple[Upload, int | None]:
     """Make the upload's records real, all at once. Returns the upload and the number of the job that folds them in.
 
-    Raises RecordsClash, SubjectSuppressed, RecordsUnknown, SubjectHeld (nothing is stored then), UploadClosed,
-    ObjectMissing.
+    most_of_one: stored records that one subject may have, None: any number.
+    Raises RecordsClash, SubjectSuppressed, TooManyOfOneSubject, RecordsUnknown, SubjectHeld (nothing is stored then),
+    UploadClosed, ObjectMissing.
     """
     with ledger.database.begin() as tx:
         upload = _receiving(tx, upload_id, lock=True)
@@ -134,6 +135,7 @@ def finish(ledger: Ledger, upload_id: str) -> tuple[Upload, int | None]:
         suppressed = _count_suppressed(tx, upload)
         if suppressed:
             raise SubjectSuppressed([], count=suppressed)
+        quotas.require_room_for_records(tx, upload, most_of_one)
         if upload.corrects:
             corrections.accept(tx, upload)
         names = select(RecordShard.object_name).where(RecordShard.upload_id == upload_id)

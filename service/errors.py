@@ -90,6 +90,7 @@ KINDS: dict[type[Exception], Kind] = {
     CoreRefused: Kind(422, "core-refused", "The file is not what an imported core must be"),
     refusals.NotServing: Kind(503, "not-serving", "No version may answer now"),
     refusals.TooManyWaiting: Kind(503, "too-many-waiting", "Too many predictions wait"),
+    refusals.VersionNotServed: WRONG_STATE,
     refusals.VersionGone: WRONG_STATE,
     refusals.CertificateMissing: Kind(404, "no-certificate", "There is no certificate"),
     facts.NotFound: NOT_FOUND,
@@ -119,6 +120,7 @@ KINDS: dict[type[Exception], Kind] = {
     facts.QuotaExceeded: Kind(403, "quota-exceeded", "The tenant has as much of this as it may have"),
     facts.OutputsInvalid: Kind(422, "outputs-invalid", "Predictions cannot be answered like that"),
     facts.LeakageSpent: Kind(403, "leakage-spent", "The key may learn no more of what the model has forgotten"),
+    facts.TooManyOfOneSubject: Kind(403, "quota-exceeded", "The tenant has as much of this as it may have"),
     facts.LeaseLost: WRONG_STATE,
     facts.PublishConflict: WRONG_STATE,
     facts.StoreFull: Kind(507, "store-full", "There is no room left"),
@@ -216,6 +218,8 @@ def problem_response(
         headers["Retry-After"] = str(math.ceil(RETRY_AFTER_S))
     if kind.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="lacuna"'
+    if is_open_inference(scope["path"]):  # the protocol has a form of its own
+        return JSONResponse({"error": detail}, status_code=kind.status, headers=headers)
     body = Problem(
         type=kind.type,
         title=kind.title,
@@ -227,6 +231,11 @@ def problem_response(
     return JSONResponse(
         body.model_dump(exclude_none=True), status_code=kind.status, headers=headers, media_type=PROBLEM_JSON
     )
+
+
+def is_open_inference(path: str) -> bool:
+    """Whether an address belongs to the Open Inference Protocol."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def documented(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:

@@ -44,6 +44,9 @@ class ServiceSettings(LedgerSettings):
         60_000, ge=0, description="Most requests of one key that a process answers in a minute; 0: any number."
     )
     streams_per_key: int = Field(10, ge=1, description="Most event streams that one key may have open in a process.")
+    max_subject_records: int | None = Field(
+        None, ge=1, description="Most stored records of one subject, over all cohorts of a tenant; empty: any number."
+    )
     max_models: int | None = Field(None, ge=0, description="Most models of a tenant; empty: any number.")
     max_open_requests: int | None = Field(
         None, ge=0, description="Most forget requests of a tenant that have not ended; empty: any number."

@@ -27,6 +27,7 @@
     ├── RecordsClash            an upload repeats records that are stored already
     ├── SubjectSuppressed       an upload brings back somebody who was forgotten
     ├── RecordsUnknown          a correction names records that are not stored
+    ├── TooManyOfOneSubject     an upload brings a subject more records than one may have
     ├── SubjectHeld             a correction names records that a hold keeps as they are
     ├── ReasonRefused           the reason of a hold names somebody
     ├── LineageBroken           a model rests on data that the ledger does not call public
@@ -101,6 +102,7 @@ from ledger.errors.uploads import (
     RecordsUnknown,
     SubjectHeld,
     SubjectSuppressed,
+    TooManyOfOneSubject,
     UploadClosed,
     UploadIncomplete,
 )
@@ -148,6 +150,7 @@ __all__ = [
     "SubjectSuppressed",
     "SuccessorNotReady",
     "SuccessorPending",
+    "TooManyOfOneSubject",
     "UnknownTimeZone",
     "UploadClosed",
     "UploadIncomplete",

@@ -27,6 +27,17 @@ class SubjectSuppressed(LedgerError):
         self.rows = rows
 
 
+class TooManyOfOneSubject(LedgerError):
+    """Some subject would have more stored records than one may have."""
+
+    def __init__(self, most: int, subjects: int) -> None:
+        """`subjects`: how many of the upload's subjects that are."""
+        super().__init__(
+            f"One subject may have {most} stored records, and {subjects} of the subjects in this upload would have "
+            "more. Nothing was stored: leave out some of their records, or ask the operator for a larger quota."
+        )
+
+
 class RecordsUnknown(LedgerError):
     """Rows of a correction replace nothing. `rows` is empty when the records went while the upload was coming in."""
 

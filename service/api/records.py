@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from ledger.errors import NotFound, RecordsClash, StoreFull, SubjectSuppressed
+from ledger.errors import NotFound, RecordsClash, StoreFull, SubjectSuppressed, TooManyOfOneSubject
 from service.api.schemas import CohortId
 from service.auth import Principal, needs
 from service.context import context_of
@@ -18,8 +18,7 @@ from service.middleware import declared_length
 from service.refusals import BodyNotOfType, BodyTooLarge, UploadRefused
 from service.uploads import formats
 from service.uploads.receive import nameless_file, receive
-from service.uploads.records import Limits
-from service.uploads.store import Stored, receiver, store
+from service.uploads.store import Stored, limits_of, receiver, store
 
 router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])
 
@@ -60,7 +59,14 @@ class Uploaded(BaseModel):
     summary="Upload records",
     openapi_extra=BODY,
     responses=documented(
-        NotFound, UploadRefused, BodyTooLarge, BodyNotOfType, RecordsClash, SubjectSuppressed, StoreFull
+        NotFound,
+        UploadRefused,
+        BodyTooLarge,
+        BodyNotOfType,
+        RecordsClash,
+        SubjectSuppressed,
+        TooManyOfOneSubject,
+        StoreFull,
     ),
 )
 async def upload(
@@ -102,7 +108,7 @@ async def take_in(
     to = await run_in_threadpool(
         receiver, context.ledger, principal.tenant_id, cohort_id, subject_type, corrects=corrects
     )
-    limits = Limits(context.settings.max_upload_records, context.settings.max_unpacked_bytes)
+    limits = limits_of(context.settings)
     folder = Path(context.settings.data_dir)
     with nameless_file(folder) as file:
         await receive(request.stream(), file, limit=limit)

@@ -18,6 +18,7 @@ from ledger.errors import (
     RecordsClash,
     StoreFull,
     SubjectSuppressed,
+    TooManyOfOneSubject,
     UploadIncomplete,
     WrongState,
 )
@@ -30,8 +31,7 @@ from service.errors import documented
 from service.refusals import BodyTooLarge, UploadRefused
 from service.uploads.formats import Name
 from service.uploads.parts import append, finish
-from service.uploads.records import Limits
-from service.uploads.store import receiver
+from service.uploads.store import limits_of, receiver
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
 
@@ -169,7 +169,14 @@ def show(upload_id: UploadId, request: Request, principal: Annotated[Principal, 
     status_code=202,
     summary="Finish an upload",
     responses=documented(
-        NotFound, WrongState, UploadIncomplete, UploadRefused, RecordsClash, SubjectSuppressed, StoreFull
+        NotFound,
+        WrongState,
+        UploadIncomplete,
+        UploadRefused,
+        RecordsClash,
+        SubjectSuppressed,
+        TooManyOfOneSubject,
+        StoreFull,
     ),
 )
 def finish_upload(upload_id: UploadId, request: Request, response: Response, principal: Writer) -> Uploaded:
@@ -178,7 +185,7 @@ def finish_upload(upload_id: UploadId, request: Request, response: Response, pri
     Whoever cannot wait may ask for the upload's state instead. A refused upload has failed, and its parts are deleted.
     """
     context = context_of(request.scope)
-    limits = Limits(context.settings.max_upload_records, context.settings.max_unpacked_bytes)
+    limits = limits_of(context.settings)
     folder = Path(context.settings.data_dir)
     stored = finish(context.ledger, principal.tenant_id, upload_id, limits, folder=folder)
     inventory.delete_doomed(context.ledger.database, context.ledger.objects, principal.tenant_id)  # the parts

@@ -55,10 +55,11 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Most records, and most bytes to which an upload may unpack."""
+    """Most records, and most bytes to which an upload may unpack. of_one: most stored records of one subject."""
 
     records: int
     unpacked_bytes: int
+    of_one: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ledger.errors import LedgerError, WrongCohortKind
 from ledger.identity import AliasHasher
 from ledger.ledger import Ledger
 from service.refusals import ServiceError
+from service.settings import ServiceSettings
 from service.uploads.convert import Task, convert
 from service.uploads.formats import ISOLATED, Name
 from service.uploads.isolated import convert_isolated
@@ -69,6 +70,11 @@ def receiver(ledger: Ledger, tenant_id: str, cohort_id: str, subject_type: str, 
     return Receiver(tenant_id, cohort_id, wanted, hasher, subject_type, corrects)
 
 
+def limits_of(settings: ServiceSettings) -> Limits:
+    """Return how large the operator lets an upload be."""
+    return Limits(settings.max_upload_records, settings.max_unpacked_bytes, settings.max_subject_records)
+
+
 def store(
     ledger: Ledger,
     to: Receiver,
@@ -82,8 +88,8 @@ def store(
     """Check the whole upload, then store it. On any failure nothing of it remains.
 
     `folder`: where a file without a name may be made. `upload_id`: of an upload that was begun, else one is begun when
-    everything is checked. Raises UploadRefused, RecordsClash, SubjectSuppressed, StoreFailed; of a correction
-    RecordsUnknown, SubjectHeld.
+    everything is checked. Raises UploadRefused, RecordsClash, SubjectSuppressed, TooManyOfOneSubject, StoreFailed; of a
+    correction RecordsUnknown, SubjectHeld.
     """
     task = Task(kind, to.format, limits, to.subject_type, ledger.database.random(32))
     with nameless_file(folder) as spool:
@@ -92,7 +98,7 @@ def store(
         try:
             for chunk in read_chunks(spool, to.format):
                 uploads.store_chunk(ledger, to.hasher, upload_id, _records(chunk), subject_type=to.subject_type)
-            upload, job_id = uploads.finish(ledger, upload_id)
+            upload, job_id = uploads.finish(ledger, upload_id, most_of_one=limits.of_one)
         except (LedgerError, ServiceError, DBAPIError, PoolTimeout):
             uploads.abandon(ledger, upload_id)
             raise
