@@ -33,6 +33,13 @@ def _get(tx: Transaction, table: type[T], what: str, tenant_id: str, row_id: str
     return row
 
 
+def id_of_name(tx: Transaction, tenant_id: str, name: str) -> str | None:
+    """Return the id of the tenant's model that goes by this name, None if none does."""
+    query = select(Generation.line_id).join(Model, Model.id == Generation.model_id)
+    query = query.where(Generation.is_current, Model.tenant_id == tenant_id, Model.name == name)
+    return tx.session.execute(query).scalar_one_or_none()
+
+
 def list_cohorts(
     tx: Transaction, tenant_id: str, *, limit: int | None = None, after: paging.Position | None = None
 ) -> Sequence[Cohort]:

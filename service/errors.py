@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,14 +242,25 @@ def documented(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's `responses` for these errors, and for those that any address may answer."""
     always = (INVALID_REQUEST, UNEXPECTED, UNAVAILABLE, NO_KEY, TOO_OFTEN, KINDS[refusals.ScopeMissing])
     by_status: dict[int | str, dict[str, Any]] = {}
-    for kind in dict.fromkeys((*always, *(KINDS[cls] for cls in kinds))):
+    document(by_status, (*always, *(KINDS[cls] for cls in kinds)))
+    return by_status
+
+
+def document(
+    by_status: dict[Any, dict[str, Any]], kinds: Iterable[Kind], *, status: Callable[[int], Any] = int
+) -> None:
+    """Add kinds of problems to OpenAPI's `responses`. `status` spells its keys, which a finished description has as
+    strings. What stands there already stays.
+    """
+    for kind in dict.fromkeys(kinds):
         example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": "What to do about it."}
         entry = by_status.setdefault(
-            kind.status, {"description": "", "content": {PROBLEM_JSON: {"schema": _SCHEMA, "examples": {}}}}
+            status(kind.status), {"description": "", "content": {PROBLEM_JSON: {"schema": _SCHEMA, "examples": {}}}}
         )
+        if kind.name in entry["content"][PROBLEM_JSON]["examples"]:
+            continue
         entry["description"] = f"{entry['description']}; {kind.title}".removeprefix("; ")
         entry["content"][PROBLEM_JSON]["examples"][kind.name] = {"value": example}
-    return by_status
 
 
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}

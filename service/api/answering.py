@@ -9,7 +9,7 @@ from ledger.errors import WrongState
 from ledger.ledger import Ledger
 from service.context import Context
 from service.principal import Principal
-from service.refusals import NotServing
+from service.refusals import NotServing, VersionNotServed
 from service.serving.model import ServedModel
 from service.serving.outputs import Allowed, Answer, Render
 from service.serving.passes import Prepare
@@ -17,14 +17,23 @@ from service.serving.responses import PredictionResponse
 
 
 async def respond_from(
-    context: Context, principal: Principal, model: ServedModel, prepare: Prepare, render: Callable[[Allowed], Render]
+    context: Context,
+    principal: Principal,
+    model: ServedModel,
+    prepare: Prepare,
+    render: Callable[[Allowed], Render],
+    *,
+    only: int | None = None,
 ) -> PredictionResponse:
     """Compute an answer from a version that is served, and return what sends it if it still is.
 
-    Raises LeakageSpent, InstancesRefused, BodyUnreadable, TooManyWaiting.
+    `only`: the one version that was asked for. Raises LeakageSpent, InstancesRefused, BodyUnreadable, TooManyWaiting,
+    VersionNotServed.
     """
 
     async def compute(version: ServedModel) -> Answer:
+        if only not in (None, version.number):
+            raise VersionNotServed
         allowed = await context.meter.admit(principal, version)  # before anything is computed, so before it is sent
         return await context.inference.answer(version, prepare, render(allowed))
 

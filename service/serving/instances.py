@@ -23,7 +23,7 @@ def from_json(body: bytes) -> Prepare:
     """Read `{"instances": nested lists (n, *shape)}`. What comes back raises BodyUnreadable, InstancesRefused."""
 
     def prepare(model: ServedModel) -> npt.NDArray[Any]:
-        return _checked(_array(_instances(body), model.public.input_spec), model)
+        return _checked(numbers_of(_instances(body), model.public.input_spec), model)
 
     return prepare
 
@@ -57,13 +57,19 @@ def _instances(body: bytes) -> list[Any]:
     return instances
 
 
-def _array(instances: list[Any], spec: InputSpec) -> npt.NDArray[Any]:
+def numbers_of(instances: list[Any], spec: InputSpec) -> npt.NDArray[Any]:
+    """Return nested lists of numbers in the type that records are stored in. Raises InstancesRefused."""
     try:
         values = np.array(instances)
         if values.dtype.kind == "O" and spec.missing == CORE_MEAN and all(map(_is_number_or_null, values.flat)):
             values = values.astype(np.float64)  # null says that a value is missing, and becomes NaN
     except (ValueError, OverflowError, RecursionError) as problem:
         raise InstancesRefused("they are not nested lists of equal lengths") from problem
+    return stored_as(values, spec)
+
+
+def stored_as(values: npt.NDArray[Any], spec: InputSpec) -> npt.NDArray[Any]:
+    """Return numbers in the type that records are stored in. Raises InstancesRefused: they do not fit into it."""
     if values.dtype.kind not in "iuf":
         raise InstancesRefused("they are not all numbers that can be stored")
     if spec.dtype == "uint8":

@@ -98,7 +98,10 @@ def _take(model: ServedModel, query: Query, chances: Chances) -> None:
     query.chances.append(chances)
     if not len(query.left):
         whole = query.chances[0] if len(query.chances) == 1 else np.concatenate(query.chances)
-        query.outcome = query.render(model, whole)
+        try:
+            query.outcome = query.render(model, whole)
+        except ServiceError as problem:  # what was asked for may not be told
+            query.outcome = problem
 
 
 def _refused(problem: ShapeMismatch | NonFinite) -> InstancesRefused:
