@@ -26,6 +26,7 @@ from service.commands import (
     server,
     signing,
     suppressing,
+    telling,
     uploading,
     verifying,
     working,
@@ -51,12 +52,14 @@ app.command()(forgetting.forget)
 app.command()(forgetting.status)
 app.command()(forgetting.extend)
 app.command()(forgetting.certificate)
+app.command()(telling.follow)
 app.command()(working.jobs)
 app.command()(working.retry)
 app.command()(diagnosing.doctor)
 app.command()(demonstration.demo)
 app.add_typer(holding.hold, name="hold")
 app.add_typer(suppressing.suppression, name="suppression")
+app.add_typer(telling.webhook, name="webhook")
 app.add_typer(verifying.verify, name="verify")
 app.add_typer(auditing.audit, name="audit")
 app.add_typer(database.db, name="db")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy.typing as npt
 from service.client_connection import LONGEST_PAUSE_S, Connection, Json, wait
 from service.client_dry_runs import DryRuns, selection
 from service.client_errors import ApiProblem, JobFailed, RequestFailed
+from service.client_events import Event, Following, follow
 from service.client_holds import Holds
 from service.client_keys import Keys
 from service.client_suppressions import Suppressions
 from service.client_uploads import Progress, send_arrays, send_file, send_whole_file
+from service.client_webhooks import Webhooks
 
 __all__ = ["Json", "LacunaClient", "Progress"]
 
@@ -51,6 +53,18 @@ class LacunaClient(Connection):
     def suppressions(self) -> Suppressions:
         """People who must not be uploaded again."""
         return Suppressions(self)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """Addresses that are told what happens."""
+        return Webhooks(self)
+
+    def follow(self, request: str | None = None, *, after: str | None = None) -> Iterator[Event]:
+        """Give what happens, to one forget request (until it ends) or to everything, as it happens.
+
+        `after`: the id of the last event that was seen. An interruption is gone on after by itself.
+        """
+        return follow(self._http, self.base_url, Following.of(request, after))
 
     def me(self) -> Json:
         """Return this key's tenant, label and scopes."""

@@ -94,3 +94,13 @@ class WaitedTooLong(ClientError):
     def __init__(self, what: str, timeout_s: float) -> None:
         """`timeout_s` is how long was waited, in seconds."""
         super().__init__(f"Waited {timeout_s:g} s for {what}, which goes on by itself. Ask again later.")
+
+
+class WebhookNotGenuine(ClientError):
+    """A message that came by webhook is not the service's, was changed on its way, or is too old."""
+
+    def __init__(self) -> None:
+        """Why is not told to whoever sent it."""
+        super().__init__(
+            "The message is not signed with this secret, or its time is wrong. Answer 400, and do nothing."
+        )

@@ -57,6 +57,11 @@ class Following:
     last_event_id: str | None = None
     failures: int = 0
 
+    @classmethod
+    def of(cls, request: str | None, after: str | None) -> Following:
+        """Follow one forget request, or (None) everything, from behind the event of this id."""
+        return cls("/v1/events" if request is None else f"/v1/forget-requests/{request}/events", after)
+
     @property
     def headers(self) -> dict[str, str]:
         """What a request for the stream says."""

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 from support.ports import free_port
+from support.receiver import receiver
 from support.waiting import wait_until
 from support.world import NewWorld, World
 
 from ledger import uploads
 from ledger.tables import Upload
+from ledger.webhooks import endpoints
 from workers.reconciler import Reconciler
 from workers.settings import WorkerSettings
 
@@ -53,3 +55,14 @@ def test_it_takes_back_what_crashes_left_even_if_redis_is_away(world: World, tmp
         wait_until(alive.exists, 30, "the sign of life")
     with running(world, WorkerSettings(look_ms=10)):  # without Redis too
         pass
+
+
+def test_it_sends_webhooks(world: World) -> None:
+    settings = WorkerSettings(look_ms=10, webhook_http=True, webhook_allow="127.0.0.0/8")
+    with receiver() as listening, running(world, settings):
+        with world.ledger.database.begin() as tx:
+            ring = world.ledger.ring
+            endpoints.register(tx, ring, world.tenant_id, url=listening.url, label="desk", events=[])
+        world.forget("somebody")
+        (got,) = listening.wait_for(1)
+    assert got.headers["webhook-id"].startswith("msg_")
