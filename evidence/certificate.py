@@ -21,7 +21,7 @@ from evidence.errors import Contradiction, Malformed, SignatureInvalid
 from evidence.key_list import follow, read_keys, signer_of
 from evidence.place import place_of
 from evidence.receipt import Receipt, check_receipt, read_receipt
-from evidence.revocations import gather, require_trusted
+from evidence.revocations import gather, require_dated, require_trusted
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 OLDER = (
@@ -73,15 +73,16 @@ def examine(
         raise Contradiction(contradiction)
     proven.append("It fits together: subjects, versions, bounds, times, outcome and what it keeps agree.")
     said = [_word(name, statement["predicate"]["facts"][name]) for name in FACTS]
+    completed = datetime.fromisoformat(statement["predicate"]["request"]["completed_at"])
+    require_dated(revoked, signer.key_id, completed)
     place = None
     if proof is None:
         said.append("That it stands in the public log: no proof was given.")
     else:
         place = place_of(envelope, statement["predicate"]["request"]["id"], keys, proof, since, revoked)
         proven.append(place.sentence())
-    completed = datetime.fromisoformat(statement["predicate"]["request"]["completed_at"])
     index, kept = (None, False) if place is None else (place.index, place.kept)
-    spared = require_trusted(revoked, signer.key_id, completed=completed, index=index, kept=kept)
+    spared = require_trusted(revoked, signer.key_id, index=index, kept=kept)
     if spared is not None:
         proven.append(spared)
     if receipt is not None:

@@ -60,10 +60,16 @@ def gather(*documents: str | None) -> dict[str, Revocation]:
     return found
 
 
-def require_trusted(
-    revocations: Mapping[str, Revocation], key_id: str, *, completed: datetime, index: int | None, kept: bool
-) -> str | None:
-    """Return why a certificate counts though its key was revoked, None for a key that was not.
+def require_dated(revocations: Mapping[str, Revocation], key_id: str, completed: datetime) -> None:
+    """Raise KeyNotTrusted if a certificate is, by its own word, later than its key's revocation allows."""
+    found = revocations.get(key_id)
+    if found is not None and completed > found.not_after:
+        when = found.not_after.isoformat()
+        raise KeyNotTrusted(key_id, f"it was revoked ({found.reason}) from {when} on, and the certificate is later")
+
+
+def require_trusted(revocations: Mapping[str, Revocation], key_id: str, *, index: int | None, kept: bool) -> str | None:
+    """Return why a certificate counts though its key was revoked (`require_dated`), None for a key that was not.
 
     index: its place in the log, None without a proof; kept: that the proof leads to the verifier's own checkpoint.
     Raises KeyNotTrusted.
@@ -72,8 +78,6 @@ def require_trusted(
     if found is None:
         return None
     when = found.not_after.isoformat()
-    if completed > found.not_after:
-        raise KeyNotTrusted(key_id, f"it was revoked ({found.reason}) from {when} on, and the certificate is later")
     if index is not None and index >= found.log_size:
         raise KeyNotTrusted(
             key_id,

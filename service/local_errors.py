@@ -6,6 +6,7 @@ LocalError
 ├── DataDirectoryBusy        another server uses the data directory
 ├── DataDirectoryUnusable    the data directory cannot be made or written
 ├── AddressTaken             the server cannot listen where it was told to
+├── ReplayImpossible         a model could not be replayed
 ├── ServerDidNotStart        a server that the demo needs ended, or said nothing
 └── DemoDataMissing          scikit-learn, whose digits the demo uses, is not installed
 """
@@ -81,3 +82,11 @@ class ServerDidNotStart(LocalError):
     def __init__(self, wrote: str) -> None:
         """`wrote` is the end of its log."""
         super().__init__(f"A server of the demo did not start. It wrote:\n{wrote}")
+
+
+class ReplayImpossible(LocalError):
+    """A model could not be replayed; nothing is said about it."""
+
+    def __init__(self, why: str) -> None:
+        """`why` is a whole sentence."""
+        super().__init__(f"The replay could not be done, which says nothing about the model. {why}")

@@ -165,20 +165,6 @@ def _accuracy(deps: Deps, model: Model, public: PublicModel, weights: solving.We
     return float(np.mean(logits.argmax(axis=1) == evaluation.labels))
 
 
-def _passed(model: Model, public: PublicModel) -> dict[str, object]:
-    """Return what is published about the checks: no number that depends on a mu that was chosen from records."""
-    passed: dict[str, object] = {"transition": "pass", "residual": "pass"}
-    if model.mu is None:
-        passed["mu"] = "pass"
-    if model.noise is not None:
-        passed |= {"nats": "pass", "noise": "pass"}
-    if model.exposure_budget is not None:
-        passed["exposure"] = "pass"
-    fixed = model.residual_budget if model.mu is None else ridge.budget(model, public, model.mu)
-    passed["residual_budget"] = "derived from mu" if fixed is None else f"{fixed:.6e}"
-    return passed
-
-
 def _new_version(
     model: Model,
     public: PublicModel,
@@ -197,6 +183,6 @@ def _new_version(
         weights_commitment=candidate.weights_commitment,
         statistics_commitment=candidate.statistics_commitment,
         solver_fingerprint=solver_fingerprint()["digest"],
-        checks=_passed(model, public) | ({"bound": bound} if model.noise is not None else {}),
+        checks=checks.stated(model, public) | ({"bound": bound} if model.noise is not None else {}),
         measured=measured,
     )

@@ -7,6 +7,7 @@ WorkError
 ├── NoRidge           no candidate for mu gives a solve that can be proved
 ├── PartFailed        a part of a large job was given up
 ├── Outdated          a model got another version while a dry run measured the old one
+├── KeepsMoving       a model got version after version while it was replayed
 ├── StillServed       an API process may still answer from an old version
 ├── StillWorked       other jobs work on a model that is to be destroyed
 ├── StillWritten      another job may be writing what is to be gone
@@ -75,6 +76,13 @@ class Outdated(WorkError):
 
     def __init__(self) -> None:
         super().__init__("A model has got another version meanwhile. The dry run begins again.")
+
+
+class KeepsMoving(WorkError):
+    """A model got version after version while it was replayed."""
+
+    def __init__(self) -> None:
+        super().__init__("The model got new versions while it was replayed. Replay it again when less is forgotten.")
 
 
 class StillServed(WorkError):

@@ -36,10 +36,10 @@ def listed(data_dir: DataDir = None, settings: SettingsFile = None, as_json: AsJ
         return
     table = Table(box=None, header_style="dim")
     for column in ("key", "state", "from", "to", "not trusted after", "reason"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "key")
     for key in found:
-        cells = (key.get(name) or "" for name in ("activated_at", "retired_at", "not_after", "reason"))
-        table.add_row(key["key_id"], key["state"], *cells)
+        times = ((key.get(name) or "")[:16].replace("T", " ") for name in ("activated_at", "retired_at", "not_after"))
+        table.add_row(key["key_id"], key["state"], *times, key.get("reason") or "")
     out.print(table)
 
 
