@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,11 @@ import numpy as np
 import pytest
 from sqlalchemy import inspect, select, text, update
 from structlog.testing import capture_logs
+from support.issued import receipt_of
 from support.world import CLASSES, SHAPE, NewWorld, Person, World, make_deps, person
 
-from ledger import events, jobs, requests
+from evidence.commitment import leaf
+from ledger import certificates, events, jobs, requests
 from ledger.database import Transaction
 from ledger.tables import Event, ForgetRequest, Job, Model, ModelVersion, Record, Subject, SubjectAlias
 from unlearning.exact_solver import solve_exact
@@ -186,14 +189,32 @@ def hits(haystack: bytes, secrets: Sequence[Sequence[bytes]]) -> dict[int, int]:
 
 @pytest.mark.slow
 def test_two_thousand_guesses_and_not_one_hit(world: World, guesses: list[Guess]) -> None:
-    _, logs = train_and_forget(world, guesses[RIGHT])
+    request_id, logs = train_and_forget(world, guesses[RIGHT])
     adversary = Adversary.of(world)
     secrets = adversary.secrets(guesses)
     assert len({secret for of_guess in secrets for secret in of_guess[:5]}) > 4.9 * CANDIDATES
     haystack = kept(world, logs)
+    assert b"/erasure-certificate/v2" in haystack  # so what the certificate states is searched too
     assert hits(haystack, secrets) == {}
     for token in (guesses[RIGHT].name.encode(), f"{guesses[RIGHT].name}/0".encode()):
         assert token not in haystack
+    with_receipt_alone(world, request_id, haystack, [guess.name for guess in guesses])
+
+
+def with_receipt_alone(world: World, request_id: str, haystack: bytes, names: Sequence[str]) -> None:
+    """Look for whom the certificate names: with everything that is kept nobody is found, with the receipt one is."""
+    receipt = receipt_of(world, request_id)
+    assert receipt.commitment.hex().encode() in haystack
+    assert receipt.salt not in haystack
+    assert receipt.salt.hex().encode() not in haystack
+    keys = [bytes(32), b"", receipt.commitment, request_id.encode(), bytes.fromhex(request_id)]
+    keys += [
+        bytes.fromhex(found.decode()) for found in set(re.findall(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", haystack))
+    ]
+    assert len(keys) > 20
+    for name in names[RIGHT - 50 : RIGHT + 50]:
+        assert all(leaf(key, receipt.what, name) != receipt.leaf for key in keys)
+    assert [name for name in names if leaf(receipt.salt, receipt.what, name) == receipt.leaf] == [names[RIGHT]]
 
 
 @pytest.mark.slow
@@ -309,3 +330,76 @@ def test_events_name_only_facts_that_are_listed_here(world: World, guesses: list
     with world.ledger.database.read() as tx:
         bodies = [json.loads(body) for body in tx.session.execute(select(Event.body)).scalars()]
     assert {name for body in bodies for name in body} <= allowed
+
+
+def test_certificates_state_only_fields_that_are_listed_here(new_world: NewWorld, guesses: list[Guess]) -> None:
+    """Whoever adds a field to a certificate must think about what it tells of the forgotten.
+
+    Apart from salted commitments, two requests for different people differ in random ids and times only.
+    """
+    world = new_world()
+    request_id, _ = train_and_forget(world, guesses[RIGHT])
+    another = world.forget(RETAINED[0].name)
+    world.work()
+    first, second = (stated(world, each) for each in (request_id, another))
+    assert fields(first) == fields(second) == ALLOWED
+    differing = {name for name, value in first.items() if second[name] != value}
+    salted = {"subject.digest.hmac-sha256", "models.weights_commitment", "models.statistics_commitment"}
+    times = {name for name in differing if name.endswith(("_at", ".since", ".until", "_after"))}
+    assert differing - times == {"subject.name", "models.version", "request.id", "commitments.named", *salted}
+
+
+def stated(world: World, request_id: str) -> dict[str, list[Any]]:
+    """Every value of a certificate, under the path of its field."""
+    with world.ledger.database.read() as tx:
+        envelope = certificates.get(tx, world.tenant_id, request_id)
+    statement = json.loads(base64.b64decode(json.loads(envelope)["payload"]))
+    found: dict[str, list[Any]] = {}
+
+    def walk(path: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk(f"{path}.{name}", inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(path, inner)
+        else:
+            found.setdefault(path, []).append(value)
+
+    walk("", statement["predicate"])
+    walk(".subject", statement["subject"])
+    return {path.removeprefix("."): values for path, values in found.items()}
+
+
+def fields(values: dict[str, list[Any]]) -> set[str]:
+    return set(values)
+
+
+ALLOWED = {
+    # constants of this program
+    "adversary", "assumptions", "not_covered", "bounds.basis", "bounds.definition", "bounds.output_bound.unit",
+    "bounds.state_bound.unit", "code.modules", "code.package", "code.sha256", "code.version", "commitments.how_named",
+    "commitments.how_versions", "revocation.certificates", "revocation.keys",
+    # pass or fail, with how it was found
+    *(f"facts.{fact}.{part}" for fact in ("removed", "solved", "gone", "unserved") for part in ("holds", "evidence")),
+    "models.checks.transition", "models.checks.residual", "outcome",
+    # constants of the model's registration, and of its public part
+    *(f"models.{name}" for name in (
+        "model", "architecture", "feature_map", "width", "alpha", "mu", "method", "noise", "sigma", "kappa",
+        "exposure_budget", "bound_by", "core_origin", "public_digest", "digests.core", "digests.map",
+        "digests.input_spec", "checks.residual_budget", "solver_fingerprint",
+    )),
+    # numbers of versions, and what follows from them and from constants
+    "models.version", "models.anchor_version", "models.releases", "models.output_bound", "models.state_bound",
+    "bounds.output_bound.value", "bounds.state_bound.value", "subject.name",
+    # salted commitments
+    "models.weights_commitment", "models.statistics_commitment", "subject.digest.hmac-sha256", "commitments.named",
+    "commitments.receipts",
+    # the request: a random id, its kind, and times
+    *(f"request.{name}" for name in (
+        "id", "selector", "regulation", "received_at", "due_at", "extended_at", "published_at", "completed_at",
+    )),
+    "facts.unserved.since", "erased_live_at", "unrecoverable_from_backups_after",
+    # what stays
+    "retained.what", "retained.purpose", "retained.ends", "retained.until",
+}  # fmt: skip
