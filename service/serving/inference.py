@@ -87,7 +87,7 @@ class Inference:
         with self._lock:
             self._turns_waiting -= 1
         try:
-            while self._pass(line) and not self._turns_waiting:
+            while self._pass(line) and not self._turns_waiting and not self._closed:
                 pass
         finally:
             with self._lock:
