@@ -98,7 +98,7 @@ def _waiting(tx: Transaction, model: Model) -> list[ForgetRequest]:
     resolved = select(RequestModel.request_id).where(
         RequestModel.model_id == model.id, RequestModel.version_id.is_(None)
     )
-    query = select(ForgetRequest).where(ForgetRequest.id.in_(resolved))
+    query = select(ForgetRequest).where(ForgetRequest.id.in_(resolved), ForgetRequest.state != "failed")
     return [*found, *tx.session.execute(query).scalars()]
 
 

@@ -1,6 +1,7 @@
 """Which records a model must fold in or take out to get from one sequence number to another.
 
 A version at sequence number a holds the records of the model's cohorts that were added by a and not removed by a.
+Where a removal is deferred for the model (ledger/deferrals.py), it counts at its later place.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
-from ledger import catalog
+from ledger import catalog, deferrals
 from ledger.database import Transaction
 from ledger.tables import FeatureShard, Model, Record, RecordShard, Upload
 
@@ -40,7 +41,10 @@ def added(
     shards = select(RecordShard.id).where(RecordShard.upload_id.in_(uploads))
     if between is not None:
         shards = shards.where(RecordShard.id.between(*between))
-    condition = and_(Record.shard_id.in_(shards), or_(Record.removed_seq.is_(None), Record.removed_seq > upto))
+    held = or_(Record.removed_seq.is_(None), Record.removed_seq > upto)
+    if late := deferrals.beyond(tx, model_id, upto):
+        held = or_(held, Record.request_id.in_(late))
+    condition = and_(Record.shard_id.in_(shards), held)
     return _rows(tx, model_id, condition)
 
 
@@ -57,10 +61,14 @@ def removed(tx: Transaction, model_id: str, after: int | None, upto: int) -> lis
         return []
     model = tx.session.get_one(Model, model_id)
     held_before = select(Upload.id).where(Upload.added_seq <= after)
+    in_time = and_(Record.removed_seq > after, Record.removed_seq <= upto)
+    if deferred := deferrals.of_model(tx, model_id):
+        now = [one.request_id for one in deferred if one.seq is not None and after < one.seq <= upto]
+        others = Record.request_id.not_in([one.request_id for one in deferred])
+        in_time = or_(and_(in_time, others), and_(Record.removed_seq.is_not(None), Record.request_id.in_(now)))
     condition = and_(
         Record.tenant_id == model.tenant_id,  # with removed_seq, what the index of removed records is made of
-        Record.removed_seq > after,
-        Record.removed_seq <= upto,
+        in_time,
         Record.cohort_id.in_(catalog.user_cohorts(tx, model_id)),
         Record.upload_id.in_(held_before),
     )

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, null, or_, sel
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from ledger import inventory, paging, stuck
+from ledger import deferrals, inventory, paging, stuck
 from ledger.database import Database, Transaction
 from ledger.errors import LeaseLost, ModelRetired, NotFound, WrongState
 from ledger.tables import ForgetRequest, Job, JobPart, Model
@@ -267,6 +267,18 @@ def fail(tx: Transaction, claim: Claim, error: str) -> Job:
     return job
 
 
+def leave_failed(tx: Transaction, claim: Claim, error: str) -> Job:
+    """Leave a failed job behind that can be retried, for what the claimed one goes on without. Raises LeaseLost."""
+    claimed = check_fence(tx, claim)
+    same = select(Job).where(Job.lock_key == claimed.lock_key, Job.kind == claim.kind, Job.state == "failed")
+    job = tx.session.execute(same.order_by(Job.id).limit(1).with_for_update()).scalar_one_or_none()
+    if job is None:
+        job = add(tx, claim.tenant_id, claim.kind, lock_key=claimed.lock_key, model_id=claim.model_id)
+    job.state, job.error, job.finished_at = "failed", error, tx.now
+    tx.session.flush()
+    return job
+
+
 def give_up_ready(tx: Transaction, model_id: str, error: str) -> None:
     """Fail the jobs of a model that nobody has begun."""
     _give_up(tx, and_(Job.model_id == model_id, Job.kind != DESTROY, Job.state == "ready"), error)
@@ -331,7 +343,11 @@ def retry(tx: Transaction, tenant_id: str, job_id: int) -> Job:
     job.state, job.attempts, job.not_before, job.finished_at, job.error = "ready", 0, tx.now, None, None
     if job.kind in (ADVANCE, PURGE, DESTROY, INGEST_UPLOAD):
         served = stuck.served_by(tenant_id, job.model_id, job.upload_id)
-        tx.session.execute(update(ForgetRequest).where(served).values(error=None))
+        tx.session.execute(update(ForgetRequest).where(served, ForgetRequest.state != "failed").values(error=None))
+    if job.kind == ADVANCE and job.model_id is not None:
+        deferrals.take_up(tx, tenant_id, job.model_id)
+    if job.kind in (ADVANCE, PURGE):
+        deferrals.reopen(tx, tenant_id, purging=job.kind == PURGE)
     return job
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, select
 
-from ledger import certificates, contents, dry_runs, events, inventory, jobs, receipts, requests, uploads
+from ledger import certificates, contents, deferrals, dry_runs, events, inventory, jobs, receipts, requests, uploads
 from ledger.database import Transaction
 from ledger.errors import LineageBroken
 from ledger.tables import Certificate, FeatureShard, ForgetRequest, ModelVersion, Record, RecordShard, RequestModel
@@ -78,6 +78,14 @@ def shards(tx: Transaction, request_ids: Sequence[str]) -> list[DoomedShard]:
         )
         for shard_id, ids in records.items()
     ]
+
+
+def concerned(tx: Transaction, request_ids: Sequence[str], shard_ids: Collection[str]) -> list[str]:
+    """Return those of these requests that have records in these shards."""
+    found = {
+        record_id for shard in shards(tx, request_ids) if shard.shard_id in shard_ids for record_id in shard.record_ids
+    }
+    return deferrals.requests_of(tx, found)
 
 
 def replace(

@@ -11,6 +11,7 @@ from ledger import (
     catalog,
     changes,
     contents,
+    deferrals,
     dry_runs,
     events,
     filing,
@@ -169,6 +170,7 @@ def scrub(tx: Transaction, request: ForgetRequest, cohort_ids: list[str]) -> Non
     dry_runs.removed(tx, request)
     for model in catalog.models_over(tx, cohort_ids, states=("ready", "retiring")):
         passed = model.applied_seq is not None and model.applied_seq >= request.seq
+        passed = passed and not set(request.waits_for) & set(deferrals.beyond(tx, model.id, model.applied_seq or 0))
         version_id = model.active_version_id if passed else None
         tx.session.add(RequestModel(request_id=request.id, model_id=model.id, version_id=version_id))
         if not passed and model.state == "ready":  # a retiring model is waited for until it is destroyed
@@ -209,21 +211,26 @@ def take_up(tx: Transaction, stopped: ForgetRequest) -> ForgetRequest:
 
 def model_passed(tx: Transaction, model_id: str, version_id: str, applied_seq: int) -> None:
     """Note that a model's new version no longer knows what these requests removed; publish those that are through."""
+    late = set(deferrals.beyond(tx, model_id, applied_seq))
     for waiting, request in _waiting_for(tx, model_id):
-        if request.seq is None or request.seq > applied_seq:
+        if request.seq is None or request.seq > applied_seq or late & {request.id, *request.waits_for}:
             continue
         waiting.version_id = version_id
         if request.error is not None and request.error.startswith(_naming(tx, model_id, "")):
             request.error = None  # what another model said stays
         tx.session.flush()
         _publish_if_passed(tx, request)
+    deferrals.made(tx, model_id, applied_seq)
 
 
 def release_model(tx: Transaction, model_id: str) -> None:
     """Let requests go on without a model that has failed before it ever served, or that is destroyed."""
+    deferrals.drop(tx, model_id)
     for waiting, request in _waiting_for(tx, model_id):
         tx.session.delete(waiting)
         tx.session.flush()
+        if request.state == "failed" and not deferrals.is_open(tx, request.id):
+            request.state, request.error = "scrubbing", None
         _publish_if_passed(tx, request)
 
 
@@ -252,6 +259,20 @@ def mark_stuck(
     for request in tx.session.execute(query).scalars():
         request.error = error
         events.append(tx, tenant_id, "forget.stuck", request.id)
+
+
+def fail_alone(tx: Transaction, claim: jobs.Claim, request_ids: Sequence[str], error: str) -> None:
+    """Fail requests that cannot be done, so that the others of their batch need not wait.
+
+    A failed job of the same kind stays behind; retrying it takes them up again. Raises LeaseLost.
+    """
+    jobs.leave_failed(tx, claim, error)
+    said = _naming(tx, claim.model_id, error)
+    query = select(ForgetRequest).where(ForgetRequest.id.in_(request_ids)).order_by(ForgetRequest.id)
+    for request in tx.session.execute(query.with_for_update()).scalars():
+        request.state, request.error = "failed", said
+        events.append(tx, claim.tenant_id, "forget.stuck", request.id)
+    tx.session.flush()
 
 
 def show_waiting(tx: Transaction, tenant_id: str, model_id: str | None, error: str) -> None:

@@ -28,7 +28,7 @@ from ledger.purging import DoomedShard
 from ledger.shards import ShardReader, without
 from ledger.tables import ForgetRequest, ModelVersion
 from ledger.uploads import feature_context, record_context
-from workers import digests
+from workers import apart, digests
 from workers.deps import Deps
 from workers.errors import CheckFailed, StillServed
 from workers.waiting import POLL_S, WAIT_US, cut_log, wait_for_writers
@@ -38,6 +38,8 @@ SHARDS_AT_ONCE = 64  # rewritten together; what they hold is in memory at once
 
 def run(deps: Deps, claim: jobs.Claim) -> None:
     """Purge everything that is due for the tenant and complete its requests.
+
+    Requests with records in shards that cannot be read fail by themselves.
 
     Raises StillServed, StillWritten (the job is repeated), CheckFailed, LeaseLost, LineageBroken (the others are
     completed, and what this one removes is erased), LedgerError.
@@ -57,7 +59,10 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
     _destroy(deps, claim, old)
     deps.point("purge.versions_destroyed")
-    rewritten = _rewrite_shards(deps, claim, request_ids, left_undone)
+    rewritten, damaged = _rewrite_shards(deps, claim, request_ids, left_undone)
+    with database.read() as tx:
+        failed = purging.concerned(tx, request_ids, damaged) if damaged else []
+    request_ids = [request_id for request_id in request_ids if request_id not in failed]
     late = wait_for_writers(deps, claim.tenant_id)
     inventory.delete_doomed(database, deps.ledger.objects, claim.tenant_id)
     deps.point("purge.objects_deleted")
@@ -68,6 +73,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     erased_at = deps.clock_us()
     with database.begin() as tx:
         problem = _certify(deps, tx, claim, request_ids, erased_at=erased_at, unserved_at=unserved_at)
+        if failed:
+            requests.fail_alone(tx, claim, failed, next(iter(damaged.values())))
         if problem is None:
             jobs.finish(tx, claim)
         deps.point("purge.completing")
@@ -157,16 +164,42 @@ def _left_undone(tx: Transaction, tenant_id: str) -> frozenset[str]:
 
 def _rewrite_shards(
     deps: Deps, claim: jobs.Claim, request_ids: list[str], left_undone: frozenset[str]
-) -> list[Rewritten]:
-    """Rewrite every shard that holds forgotten records. Returns what to read back."""
+) -> tuple[list[Rewritten], dict[str, str]]:
+    """Rewrite every shard that holds forgotten records. Returns what to read back, and shards that cannot be read.
+
+    These are told apart only when the job has failed over them some times: others need not wait for them.
+    """
     rewritten: list[Rewritten] = []
+    damaged: dict[str, str] = {}
     while True:
         with deps.ledger.database.read() as tx:
-            todo = purging.shards(tx, request_ids)
+            todo = [shard for shard in purging.shards(tx, request_ids) if shard.shard_id not in damaged]
         if not todo:
-            return rewritten
+            return rewritten, damaged
         for start in range(0, len(todo), SHARDS_AT_ONCE):
-            rewritten += _rewrite(deps, claim, todo[start : start + SHARDS_AT_ONCE], left_undone)
+            together = todo[start : start + SHARDS_AT_ONCE]
+            try:
+                rewritten += _rewrite(deps, claim, together, left_undone)
+            except apart.DAMAGE:
+                if claim.attempts < apart.ALONE_AFTER:
+                    raise
+                done, broken = _rewrite_each(deps, claim, together, left_undone)
+                rewritten += done
+                damaged |= broken
+
+
+def _rewrite_each(
+    deps: Deps, claim: jobs.Claim, shards: list[DoomedShard], left_undone: frozenset[str]
+) -> tuple[list[Rewritten], dict[str, str]]:
+    """Rewrite shards one by one. Returns what to read back, and why others cannot be read, by their ids."""
+    rewritten: list[Rewritten] = []
+    damaged: dict[str, str] = {}
+    for shard in shards:
+        try:
+            rewritten += _rewrite(deps, claim, [shard], left_undone)
+        except apart.DAMAGE as problem:
+            damaged[shard.shard_id] = f"{type(problem).__name__}: {problem}"
+    return rewritten, damaged
 
 
 def _rewrite(deps: Deps, claim: jobs.Claim, shards: list[DoomedShard], left_undone: frozenset[str]) -> list[Rewritten]:

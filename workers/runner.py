@@ -24,7 +24,7 @@ from ledger.errors import (
 )
 from ledger.tables import Model
 from unlearning.errors import UnlearningError
-from workers import advance, destroy, dry_run, ingest, purge, rebuild, summing, train_core
+from workers import advance, apart, destroy, dry_run, ingest, purge, rebuild, summing, train_core
 from workers.deps import Deps
 from workers.errors import Outdated, PartFailed, StillServed, StillWorked, StillWritten, WorkerLost, WorkError
 
@@ -100,11 +100,25 @@ def _run_claimed(deps: Deps, claim: jobs.Claim) -> None:
     except (UnlearningError, WorkError, LedgerError, DBAPIError, OSError, MemoryError) as problem:
         message = f"{type(problem).__name__}: {_safe_message(problem)}"
         facts.error("job failed", error=message, attempt=claim.attempts)
+        if _goes_on_without(deps, claim, problem, message):
+            return
         with _noting(deps, claim) as tx:
             if _is_final(problem) or _attempts(tx, claim) >= jobs.MAX_ATTEMPTS:
                 _fail(tx, claim, message)
             else:
                 _put_back(tx, claim, error=message)
+
+
+def _goes_on_without(deps: Deps, claim: jobs.Claim, problem: Exception, message: str) -> bool:
+    """Whether the requests that cannot be done were told apart, and the job goes on with the others."""
+    if claim.kind != jobs.ADVANCE or claim.attempts < apart.ALONE_AFTER or not apart.is_damage(problem):
+        return False
+    try:
+        with heartbeat(deps, claim):
+            return apart.go_on_without(deps, claim, message)
+    except (UnlearningError, WorkError, LedgerError, DBAPIError) as worse:
+        log.warning("requests not told apart", job=claim.job_id, why=type(worse).__name__)
+        return False
 
 
 def _safe_message(problem: Exception) -> str:

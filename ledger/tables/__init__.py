@@ -18,6 +18,7 @@ from ledger.tables.data import (
     Upload,
     UploadPart,
 )
+from ledger.tables.deferrals import Deferral
 from ledger.tables.dry_runs import DryRun
 from ledger.tables.evidence import Event, Leaf, LogCheckpoint, LogNode, LogState
 from ledger.tables.generations import Destruction, Generation
@@ -46,6 +47,7 @@ __all__ = [
     "Cohort",
     "CoreContent",
     "CoreImport",
+    "Deferral",
     "Destruction",
     "DryRun",
     "Event",

@@ -1,0 +1,223 @@
+"""A request that cannot be done, since something stored is missing or damaged, fails alone and can be tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select, update
+from support.leftovers import leftovers
+from support.world import NewWorld, World, person
+
+from ledger import jobs, lines, tenants
+from ledger.tables import Deferral, FeatureShard, Job, Record, RecordShard, RequestModel
+
+RECORDS = 3
+PEOPLE = [person(f"person-{i}", RECORDS) for i in range(6)]
+
+
+def trained(world: World, *names: str) -> World:
+    world.upload(*(p for p in PEOPLE if p.name in names or not names))
+    world.register()
+    world.work()
+    return world
+
+
+@pytest.fixture
+def world(new_world: NewWorld) -> World:
+    """Each person's records are in a shard of their own."""
+    return trained(new_world(shard_records=RECORDS))
+
+
+@pytest.fixture
+def any_world(new_world: NewWorld, database_url: str) -> World:
+    """The same, on SQLite and on PostgreSQL."""
+    return trained(new_world(database_url, shard_records=RECORDS))
+
+
+@pytest.fixture
+def without(new_world: NewWorld) -> Callable[..., bytes]:
+    """A function that returns the statistics of a service that never saw these people."""
+
+    def statistics(*gone: str) -> bytes:
+        return trained(new_world(), *(p.name for p in PEOPLE if p.name not in gone)).statistics()
+
+    return statistics
+
+
+def records_of(world: World, name: str) -> str:
+    """Return the object with a person's records."""
+    with world.ledger.database.read() as tx:
+        key = tenants.alias_hasher(tx, world.ledger.ring, world.tenant_id).record_key(world.user_id, f"{name}/0")
+        shard_id = tx.session.execute(select(Record.shard_id).where(Record.record_key == key)).scalar_one()
+        return tx.session.get_one(RecordShard, shard_id).object_name
+
+
+def features_of(world: World, name: str, model_id: str | None = None) -> str:
+    """Return the object with a person's features in a model."""
+    shard = select(RecordShard.id).where(RecordShard.object_name == records_of(world, name)).scalar_subquery()
+    with world.ledger.database.read() as tx:
+        query = select(FeatureShard.object_name).where(FeatureShard.record_shard_id == shard)
+        return tx.session.execute(query.where(FeatureShard.model_id == (model_id or world.model_id))).scalar_one()
+
+
+def lose(world: World, name: str) -> Callable[[], None]:
+    """Delete an object behind the ledger's back; return what puts it back."""
+    content = world.ledger.objects.read(name)
+    world.ledger.objects.delete(name)
+    return lambda: _put(world, name, content)
+
+
+def _put(world: World, name: str, content: bytes) -> None:
+    world.ledger.objects.write(name, [content])
+
+
+def damage_last(world: World, name: str) -> None:
+    """Change the last byte of an object, or change it back: it belongs to the shard's last record."""
+    content = world.ledger.objects.read(name)
+    _put(world, name, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def settle(world: World) -> None:
+    """Work until nothing is left to do, without waiting between attempts."""
+    while True:
+        with world.ledger.database.begin() as tx:
+            tx.session.execute(update(Job).where(Job.state == "ready").values(not_before=0))
+        if not world.work():
+            return
+
+
+def retry(world: World) -> str:
+    """Try the one failed job again, and return its kind."""
+    (job,) = world.jobs("failed")
+    with world.ledger.database.begin() as tx:
+        jobs.retry(tx, world.tenant_id, job.id)
+    settle(world)
+    return job.kind
+
+
+def states(world: World, *request_ids: str) -> list[str]:
+    return [world.request(one).state for one in request_ids]
+
+
+def rebuilt(world: World, model_id: str | None = None) -> dict[str, object]:
+    """Sum all stored records anew; return what was found."""
+    with world.ledger.database.begin() as tx:
+        job = jobs.add(tx, world.tenant_id, jobs.REBUILD, lock_key="rebuild", model_id=model_id or world.model_id)
+    settle(world)
+    with world.ledger.database.read() as tx:
+        found = jobs.get(tx, world.tenant_id, job.id).result or {}
+    return {name: found.get(name) for name in ("equal", "records")}
+
+
+def deferred(world: World) -> int:
+    with world.ledger.database.read() as tx:
+        return len(tx.session.execute(select(Deferral)).all())
+
+
+def test_features_that_are_missing_fail_one_request_of_three(any_world: World, without: Callable[..., bytes]) -> None:
+    """The others are forgotten; the third is too, once its features are there again and an operator retries it."""
+    world = any_world
+    bad, *good = (world.forget(name) for name in ("person-1", "person-0", "person-4"))
+    put_back = lose(world, features_of(world, "person-1"))
+    settle(world)
+    assert states(world, bad, *good) == ["failed", "completed", "completed"]
+    assert (world.request(bad).error or "").startswith("model model: ObjectMissing: ")
+    (job,) = world.jobs("failed")
+    assert job.kind == jobs.ADVANCE
+    assert world.statistics() == without("person-0", "person-4")
+    assert retry(world) == jobs.ADVANCE
+    assert (states(world, bad), deferred(world)) == (["failed"], 1), "nothing was repaired"
+    put_back()
+    assert rebuilt(world) == {"equal": True, "records": RECORDS * 4}
+    retry(world)
+    assert (states(world, bad), deferred(world)) == (["completed"], 0)
+    assert world.request(bad).error is None
+    assert world.statistics() == without("person-0", "person-1", "person-4")
+    assert rebuilt(world) == {"equal": True, "records": RECORDS * 3}
+    assert world.jobs("failed") == []
+    assert leftovers(world.ledger) == []
+
+
+def test_a_damaged_record_fails_nobody_whose_records_lie_beside_it(
+    new_world: NewWorld, without: Callable[..., bytes]
+) -> None:
+    world = trained(new_world(shard_records=2 * RECORDS))
+    damage_last(world, features_of(world, "person-1"))
+    good, bad = world.forget("person-0"), world.forget("person-1")
+    settle(world)
+    assert states(world, good, bad) == ["completed", "failed"]
+    damage_last(world, features_of(world, "person-1"))  # the shard is another one now, without the first person
+    retry(world)
+    assert states(world, bad) == ["completed"]
+    assert world.statistics() == without("person-0", "person-1")
+    assert leftovers(world.ledger) == []
+
+
+def test_what_comes_later_is_not_held_up(world: World, without: Callable[..., bytes]) -> None:
+    """Records that are added and removed while one removal is deferred; who asks for the same person waits."""
+    put_back = lose(world, features_of(world, "person-2"))
+    bad = world.forget("person-2")
+    settle(world)
+    again = world.forget("person-2", "person-3")
+    other = world.forget("person-5")
+    settle(world)
+    assert states(world, bad, again, other) == ["failed", "scrubbing", "completed"]
+    put_back()
+    assert rebuilt(world) == {"equal": True, "records": RECORDS * 4}
+    retry(world)
+    assert states(world, bad, again) == ["completed", "completed"]
+    assert world.statistics() == without("person-2", "person-3", "person-5")
+    assert leftovers(world.ledger) == []
+
+
+def test_another_model_is_not_held_up_and_keeps_what_it_has_done(world: World, without: Callable[..., bytes]) -> None:
+    other = world.register("another")
+    settle(world)
+    put_back = lose(world, features_of(world, "person-1", other))
+    bad = world.forget("person-1")
+    settle(world)
+    with world.ledger.database.read() as tx:
+        query = select(RequestModel.model_id, RequestModel.version_id).where(RequestModel.request_id == bad)
+        versions = {row.model_id: row.version_id for row in tx.session.execute(query)}
+    assert states(world, bad) == ["failed"]
+    assert (versions[world.model_id] is not None, versions[other]) == (True, None)
+    put_back()
+    assert rebuilt(world) == {"equal": True, "records": RECORDS * 5}
+    assert rebuilt(world, other) == {"equal": True, "records": RECORDS * 6}
+    retry(world)
+    assert states(world, bad) == ["completed"]
+    assert world.statistics() == without("person-1")
+    assert rebuilt(world, other) == {"equal": True, "records": RECORDS * 5}
+
+
+def test_a_model_that_is_deleted_lets_its_deferred_requests_go(world: World) -> None:
+    other = world.register("another")
+    settle(world)
+    lose(world, features_of(world, "person-1", other))
+    bad = world.forget("person-1")
+    settle(world)
+    assert states(world, bad) == ["failed"]
+    with world.ledger.database.begin() as tx:
+        lines.delete(tx, world.tenant_id, other)
+    settle(world)
+    assert (states(world, bad), deferred(world)) == (["completed"], 0)
+
+
+def test_records_that_are_missing_fail_one_request_of_a_purge(any_world: World) -> None:
+    """Its records cannot be seen to be gone; those of the others are, and they are certified."""
+    world = any_world
+    put_back = lose(world, records_of(world, "person-1"))
+    bad, good = world.forget("person-1"), world.forget("person-4")
+    settle(world)
+    assert states(world, bad, good) == ["failed", "completed"]
+    assert (world.request(bad).error or "").startswith("ObjectMissing: ")
+    later = world.forget("person-5")
+    settle(world)
+    assert states(world, bad, later) == ["failed", "completed"]
+    put_back()
+    assert retry(world) == jobs.PURGE
+    assert states(world, bad) == ["completed"]
+    assert world.request(bad).error is None
+    assert world.jobs("failed") == []
+    assert leftovers(world.ledger) == []
