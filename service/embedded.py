@@ -8,15 +8,19 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from service.data_directory import locked, remove_address, write_address
+from service.draining import Draining
 from service.first_start import prepare
 from service.local_errors import AddressTaken
 from service.main import create_app
 from service.settings import ServiceSettings
+from service.slow_clients import uvicorn_options
 from service.worker_process import WorkerProcess
 
 DRAIN_S = 10
@@ -76,10 +80,16 @@ class EmbeddedServer:
                 stack.callback(remove_address, directory)
             stack.enter_context(_signals_end_the_server_only())
             app = create_app(self._settings, on_accepted=worker.nudge if worker else None)
+            app.state.draining = draining = Draining(self._settings.drain_s)
             config = uvicorn.Config(
-                app, log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_S, server_header=False
+                app,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=DRAIN_S,
+                server_header=False,
+                **uvicorn_options(self._settings.slow_headers_s),
             )
-            _Announcing(config, announce, lambda: app.state.streams.close()).run(sockets=[listener])
+            _Announcing(config, announce, lambda: app.state.streams.close(), draining).run(sockets=[listener])
 
     def _start_worker(self, stack: ExitStack, directory: Path) -> WorkerProcess | None:
         if not self._with_worker:
@@ -119,10 +129,17 @@ def _signals_end_the_server_only() -> Iterator[None]:
 class _Announcing(uvicorn.Server):
     """Says when requests are answered, and ends the streams that would keep it from stopping."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], end_streams: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, announce: Callable[[], None], end_streams: Callable[[], None], draining: Draining
+    ) -> None:
         super().__init__(config)
+        self._draining = draining
         self._announce = announce
         self._end_streams = end_streams
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, but not before whoever sends requests here has had time to notice."""
+        self._draining.told(partial(super().handle_exit, sig, frame))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

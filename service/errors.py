@@ -72,6 +72,7 @@ KINDS: dict[type[Exception], Kind] = {
     refusals.FormRefused: Kind(403, "form-refused", "The form is not one of this session"),
     refusals.OnlyLooking: Kind(403, "only-looking", "An auditor changes nothing"),
     refusals.BodyTooLarge: TOO_LARGE,
+    refusals.BodyTooSlow: Kind(408, "too-slow", "The body came too slowly"),
     refusals.BodyNotOfType: Kind(415, "wrong-content-type", "The body's type is not read here"),
     refusals.BodyUnreadable: UNREADABLE,
     refusals.IdempotencyKeyUnreadable: Kind(400, "idempotency-key-unreadable", "The idempotency key cannot be read"),
@@ -254,13 +255,12 @@ def document(
     """
     for kind in dict.fromkeys(kinds):
         example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": "What to do about it."}
-        entry = by_status.setdefault(
-            status(kind.status), {"description": "", "content": {PROBLEM_JSON: {"schema": _SCHEMA, "examples": {}}}}
-        )
-        if kind.name in entry["content"][PROBLEM_JSON]["examples"]:
+        entry = by_status.setdefault(status(kind.status), {"description": ""})
+        told = entry.setdefault("content", {}).setdefault(PROBLEM_JSON, {"schema": _SCHEMA, "examples": {}})
+        if kind.name in told["examples"]:
             continue
         entry["description"] = f"{entry['description']}; {kind.title}".removeprefix("; ")
-        entry["content"][PROBLEM_JSON]["examples"][kind.name] = {"value": example}
+        told["examples"][kind.name] = {"value": example}
 
 
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}

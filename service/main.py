@@ -71,6 +71,7 @@ from service.serving.meter import Meter
 from service.serving.registry import Registry, Timing
 from service.settings import ServiceSettings
 from service.sign_ins import SignIns
+from service.slow_clients import PatientBodies
 from service.streams.hub import Hub
 from unlearning.architectures import read_allow_list
 
@@ -204,7 +205,7 @@ def create_app(
     errors.install(app)
     idempotency.install(app)
     # The last one is the outermost.
-    for middleware in (Compression, BodyLimit, RateLimits, Authentication, ProblemPages, RequestLog):
+    for middleware in (PatientBodies, Compression, BodyLimit, RateLimits, Authentication, ProblemPages, RequestLog):
         app.add_middleware(middleware)
     describe(app)
     return app

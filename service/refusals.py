@@ -7,6 +7,7 @@ ServiceError
 ├── FormRefused          a form does not come from a page of this session
 ├── OnlyLooking          who is signed in may look and change nothing
 ├── BodyTooLarge         more bytes than are accepted
+├── BodyTooSlow          the rest of the body does not come
 ├── BodyNotOfType        the body is not of a type that is read here
 ├── BodyUnreadable       the body ends early or cannot be parsed
 ├── IdempotencyKeyUnreadable  the header Idempotency-Key is no quoted string
@@ -88,6 +89,13 @@ class BodyTooLarge(ServiceError):
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body has more than {limit} bytes, the most that is accepted here. Send it in parts.")
         self.limit = limit
+
+
+class BodyTooSlow(ServiceError):
+    """The rest of the body does not come."""
+
+    def __init__(self) -> None:
+        super().__init__("The body came too slowly, or not to its end. Nothing was done. Send it again, or in parts.")
 
 
 class BodyNotOfType(ServiceError):

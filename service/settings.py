@@ -17,6 +17,9 @@ class ServiceSettings(LedgerSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8321, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     statement_s: float = Field(10.0, ge=1, description="With PostgreSQL: how long a statement of a request may take.")
+    drain_s: float = Field(
+        0.0, ge=0, description="How long a server that was told to stop still answers, while /readyz says 503."
+    )
     worker: bool = Field(True, description="Whether the embedded server runs a worker process of its own.")
     lease_ttl_ms: int = Field(
         1500, ge=50, description="How long a process may answer predictions without hearing from the database."
@@ -34,6 +37,10 @@ class ServiceSettings(LedgerSettings):
     )
     torch_threads: int = Field(1, ge=1, description="Threads of torch within one prediction.")
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest body of a request that is no upload.")
+    slow_headers_s: float = Field(10.0, gt=0, description="How long a client may take to send a request's headers.")
+    slow_body_s: float = Field(
+        30.0, gt=0, description="How long a body may pause; one that is no upload may take four times as long in all."
+    )
     max_upload_bytes: int = Field(2 * _GIB, ge=1024, le=4 * _GIB - 1, description="Largest archive of records.")
     max_core_bytes: int = Field(
         2**30, ge=1024, le=2 * _GIB - 1024, description="Largest file of weights that may be imported."
