@@ -58,4 +58,5 @@ def proof(tx: Transaction, tenant_id: str, event_id: int) -> tuple[TlogProof, by
         raise NotFound("place in the log of event", str(event_id))
     position, leaf, body = found
     checkpoint = newest_checkpoint(tx)
-    return TlogProof(position, StoredTree(tx).inclusion(position, checkpoint.size), checkpoint.note, body), leaf
+    entry = body if isinstance(body, bytes) else str(body).encode()  # SQLite keeps text where somebody put text
+    return TlogProof(position, StoredTree(tx).inclusion(position, checkpoint.size), checkpoint.note, entry), leaf

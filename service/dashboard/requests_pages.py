@@ -70,16 +70,18 @@ def _request_part(told: Story) -> live.Part:
 @router.get("/requests/{request_id}")
 def one_request(request_id: RequestId, request: Request, principal: Visitor) -> HTMLResponse:
     """A request: how far it is, what it changed, and what its certificate states."""
-    with context_of(request.scope).ledger.database.read() as tx:
-        told = story(tx, principal.tenant_id, requests.get(tx, principal.tenant_id, request_id))
+    ledger = context_of(request.scope).ledger
+    with ledger.database.read() as tx:
+        told = story(tx, ledger.ring, principal.tenant_id, request_id)
         return render(request, "request.html", principal, now=tx.now, s=told, part=_request_part(told), checks=None)
 
 
 @router.get("/live/requests/{request_id}")
 def request_part(request_id: RequestId, request: Request, principal: Visitor) -> Response:
     """What of a request's page changes."""
-    with context_of(request.scope).ledger.database.read() as tx:
-        part = _request_part(story(tx, principal.tenant_id, requests.get(tx, principal.tenant_id, request_id)))
+    ledger = context_of(request.scope).ledger
+    with ledger.database.read() as tx:
+        part = _request_part(story(tx, ledger.ring, principal.tenant_id, request_id))
     return live.answer(request, part)
 
 
@@ -88,7 +90,7 @@ def verify(request_id: RequestId, request: Request, principal: Visitor) -> HTMLR
     """The certificate, checked now: each check with its end. A script gets the checks alone, to put into the page."""
     ledger = context_of(request.scope).ledger
     with ledger.database.read() as tx:
-        told = story(tx, principal.tenant_id, requests.get(tx, principal.tenant_id, request_id))
+        told = story(tx, ledger.ring, principal.tenant_id, request_id)
         certificate_of(tx, principal.tenant_id, request_id)  # 404 and why, if there is none
         given = verification.material(tx, ledger, principal.tenant_id, request_id)
         now = tx.now

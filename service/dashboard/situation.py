@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ledger import catalog, figures, jobs, processes, request_search
 from ledger.database import Transaction
 from ledger.request_search import Search
-from ledger.tables import Job, Model
+from ledger.tables import Job
 from service.dashboard import series, views
 
 REQUESTS, JOBS, CHARTS = 10, 8, 4
@@ -19,7 +19,7 @@ class Situation:
     """The state of one tenant's affairs at one moment.
 
     by_state: requests; queue: jobs. waiting_since: when the oldest due job became due, None when none waits.
-    charts: the first few models that have versions.
+    charts: the versions of the first few models that have any, by model.
     `running` is whether anything is going on that will change what is shown.
     """
 
@@ -29,7 +29,7 @@ class Situation:
     overdue: int
     requests: Sequence[views.RequestRow]
     cards: Sequence[views.ModelCard]
-    charts: Sequence[tuple[Model, Sequence[series.Point]]]
+    charts: Mapping[str, Sequence[series.Point]]
     queue: Mapping[str, int]
     waiting_since: int | None
     jobs: Sequence[Job]
@@ -62,7 +62,7 @@ def situation(tx: Transaction, tenant_id: str) -> Situation:
         overdue=counted.overdue,
         requests=rows,
         cards=[views.model_card(tx, model) for model in models],
-        charts=[(model, series.points(tx, tenant_id, model.id)) for model in drawn],
+        charts={model.id: series.points(tx, tenant_id, model.id) for model in drawn},
         queue=counted.jobs,
         waiting_since=None if not counted.queue_age_s else tx.now - int(counted.queue_age_s * 1e6),
         jobs=jobs.list_newest(tx, tenant_id, limit=JOBS),

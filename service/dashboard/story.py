@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ledger import requests, timeline
+from evidence.dsse import IN_TOTO
+from evidence.errors import EvidenceError
+from evidence.key_list import read_key, signer_of
+from ledger import requests, signing_keys, timeline
 from ledger.database import Transaction
+from ledger.keys import KeyRing
 from ledger.tables import ForgetRequest, ModelVersion
 from service.dashboard import views
 
@@ -65,7 +69,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Everything that a request's page tells. facts: name, meaning, whether it holds (None: not yet), evidence."""
+    """Everything that a request's page tells. facts: name, meaning, whether it holds (None: not yet), evidence.
+
+    damaged: there is a certificate, but no key of this service signed what now stands in it; then it is not shown.
+    """
 
     row: views.RequestRow
     steps: Sequence[tuple[str, str, str]]
@@ -73,6 +80,7 @@ class Story:
     changes: Sequence[Change]
     facts: Sequence[tuple[str, str, bool | None, str]]
     certificate: dict[str, Any] | None
+    damaged: bool
 
     @property
     def follow(self) -> bool:
@@ -80,9 +88,12 @@ class Story:
         return self.row.open or any(moment.position is None for moment in self.moments)
 
 
-def story(tx: Transaction, tenant_id: str, row: ForgetRequest) -> Story:
-    """Gather it."""
-    certificate = views.certificate(requests.certificate(tx, tenant_id, row.id))
+def story(tx: Transaction, ring: KeyRing, tenant_id: str, request_id: str) -> Story:
+    """Gather it. Raises NotFound."""
+    row = requests.get(tx, tenant_id, request_id)
+    envelope = requests.certificate(tx, tenant_id, row.id)
+    damaged = envelope is not None and not _is_signed(tx, ring, envelope)
+    certificate = None if damaged else views.certificate(envelope)
     transitions = timeline.transitions(tx, row.id)
     return Story(
         row=views.request_row(row, tx.now),
@@ -91,7 +102,17 @@ def story(tx: Transaction, tenant_id: str, row: ForgetRequest) -> Story:
         changes=[Change(each.model.id, each.model.name, _side(each.before), _side(each.after)) for each in transitions],
         facts=[_fact(certificate, name, words) for name, words in FACTS],
         certificate=certificate,
+        damaged=damaged,
     )
+
+
+def _is_signed(tx: Transaction, ring: KeyRing, envelope: bytes) -> bool:
+    keys = [read_key(key.pem()) for key in signing_keys.known(tx, ring)]
+    try:
+        signer_of(envelope, keys, payload_type=IN_TOTO)
+    except EvidenceError:
+        return False
+    return True
 
 
 def _entries(

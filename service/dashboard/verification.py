@@ -20,10 +20,12 @@ from ledger.database import Transaction
 from ledger.errors import LedgerError, NotFound
 from ledger.ledger import Ledger
 from ledger.log import proofs
+from ledger.tables import Model
 from service.api.signing_keys import revocation_list
 from service.dashboard import views
 
 PASS, FAIL, OPEN = "pass", "fail", "open"
+SERVED = "Do answers come from the version named or one made after it, and do its stored weights open its commitment?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Check:
 class Material:
     """What the checks need, read at one moment: the service's keys (PEM), those that are revoked, the place in the log.
 
-    active: each model's active version, its number and its commitment.
+    active: each model's active version, its number and its commitment. names: those of the models.
     """
 
     envelope: bytes
@@ -48,6 +50,7 @@ class Material:
     revocations: str
     proof: str | None
     active: dict[str, tuple[int, str]]
+    names: dict[str, str]
 
 
 def material(tx: Transaction, ledger: Ledger, tenant_id: str, request_id: str) -> Material | None:
@@ -68,6 +71,7 @@ def material(tx: Transaction, ledger: Ledger, tenant_id: str, request_id: str) -
         json.dumps(revocation_list(tx)),
         proof,
         {model_id: (one.number, one.weights_commitment) for model_id, one in active.items()},
+        {model_id: tx.session.get_one(Model, model_id).name for model_id in covered},
     )
 
 
@@ -110,35 +114,34 @@ def _served(given: Material, ledger: Ledger) -> Iterator[Check]:
     """Compare what each model answers from now with what the certificate names."""
     certificate: dict[str, Any] = views.certificate(given.envelope) or {}
     for model in certificate["models"]:
-        name, question = "served now", "Do queries get answers from the version named, or from one made after it?"
+        name = f"served now by {given.names.get(model['model'], model['model'])}"
         certified, commitment = int(model["version"]), str(model["weights_commitment"])
         if model["model"] not in given.active:
-            yield Check(name, question, OPEN, "Nothing answers for this model now: it was replaced or destroyed.")
+            yield Check(name, SERVED, OPEN, "Nothing answers for this model now: it was replaced or destroyed.")
             continue
         number, active = given.active[model["model"]]
         if number < certified:
-            yield Check(name, question, FAIL, f"Version {number} answers, which is older than version {certified}.")
+            yield Check(name, SERVED, FAIL, f"Version {number} answers, which is older than version {certified}.")
             continue
         if number == certified and active != commitment:
-            yield Check(name, question, FAIL, f"Version {number} answers, with another commitment to its weights.")
+            yield Check(name, SERVED, FAIL, f"Version {number} answers, with another commitment to its weights.")
             continue
-        yield _weights(ledger, model["model"], certified, number, active)
+        yield _weights(ledger, name, model["model"], certified, number, active)
 
 
-def _weights(ledger: Ledger, model_id: str, certified: int, number: int, commitment: str) -> Check:
+def _weights(ledger: Ledger, name: str, model_id: str, certified: int, number: int, commitment: str) -> Check:
     """Open the weights that are served and compare them with their commitment, as an API process does on loading."""
-    name, question = "weights", "Do the stored weights open the commitment?"
     with ledger.database.read() as tx:
         version = versions.active(tx, model_id)
     if version is None or version.number != number or version.weights_object is None:
-        return Check(name, question, OPEN, "Another version took over while this was checked. Check again.")
+        return Check(name, SERVED, OPEN, "Another version took over while this was checked. Check again.")
     try:
         artifacts.open_artifact(
             ledger, version.weights_object, artifacts.weights_context(model_id), committed=commitment
         )
     except LedgerError as problem:
-        return Check(name, question, FAIL, f"No: {problem}")
+        return Check(name, SERVED, FAIL, f"No: {problem}")
     named = (
         "the version named" if number == certified else f"made after version {certified}, from statistics without them"
     )
-    return Check(name, question, PASS, f"Version {number} answers, {named}; its stored weights open its commitment.")
+    return Check(name, SERVED, PASS, f"Version {number} answers, {named}; its stored weights open its commitment.")

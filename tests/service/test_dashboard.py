@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from support.pages import Page, page
 from support.site import Site
 from support.waiting import wait_until
 from support.world import person
@@ -21,48 +21,6 @@ from service.dashboard import views
 DAY_US = 86_400_000_000
 WHO = "zebedee"
 HOSTILE = "<script>alert('ada')</script>"
-
-
-class Page(HTMLParser):
-    """The parts of a page that tests look at: texts by `data-testid`, links, tags and attributes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.texts: dict[str, list[str]] = {}
-        self.links: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: set[str] = set()
-        self._open: list[tuple[str, str | None]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append(tag)
-        self.attributes |= found.keys()
-        self.links += [value for name in ("href", "src") if (value := found.get(name))]
-        name = found.get("data-testid")
-        if name:
-            self.texts.setdefault(name, []).append("")
-        if tag not in ("meta", "link", "br"):
-            self._open.append((tag, name))
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop()[0] != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        for _, name in self._open:
-            if name:
-                self.texts[name][-1] += f" {data}"
-
-    def text(self, name: str) -> list[str]:
-        return [" ".join(text.split()) for text in self.texts.get(name, [])]
-
-
-def page(site: Site, path: str = "/dashboard", status: int = 200) -> Page:
-    answer = site.client.get(path)
-    assert answer.status_code == status, answer.text
-    return Page(answer.text)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const HEIGHT = 190;
+  const HEIGHT = 170;
 
   function options(width, columns) {
     const ink = colour("--quiet"), line = colour("--line");
@@ -11,7 +11,7 @@
     if (columns.spent) series.push({ label: "budget spent", scale: "nats", stroke: colour("--amber"), width: 0, paths: () => null, points: { show: true, size: 8, fill: colour("--amber") } });
     if (columns.accuracy) series.push({ label: "accuracy %", scale: "share", stroke: colour("--green"), width: 1, points: { show: true, size: 8, fill: colour("--green") } });
     return {
-      width, height: HEIGHT, series, cursor: { show: false },
+      width, height: HEIGHT, series, cursor: { show: false }, legend: { show: false },
       scales: {
         x: { time: false, range: (_u, low, high) => [low - 0.5, high + 0.5] },
         nats: { range: (_u, _low, high) => [0, high > 0 ? high * 1.15 : 1] },

@@ -1,0 +1,55 @@
+"""A site with a history: a model, people forgotten from it, one on hold, everything in the log."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+
+from ledger.log.sequencer import sequence
+from support.site import Site
+from support.waiting import wait_until
+from support.world import World, person
+
+WHO = "zebedee"
+
+
+@dataclass
+class Told:
+    """The site, and the ids of its requests: one erased, one of a subject on hold, one that matched nothing."""
+
+    site: Site
+    erased: str
+    on_hold: str
+    no_match: str
+
+
+def erase(site: Site, name: str, *, log: bool = True) -> str:
+    """Forget a person, wait until that is certified (and stands in the log), and return the request's id."""
+    request_id = site.world.forget(name)
+
+    def done() -> bool:
+        site.world.work()  # the site's own leases hold a purge up, so it may have to be tried again
+        return site.world.request(request_id).state == "completed"
+
+    wait_until(done, 30, "the request to be completed")
+    if log:
+        sequence(site.world.ledger.database, site.world.ledger.ring)
+    return request_id
+
+
+def teach(world: World) -> None:
+    """Give the world a model that has learned from four people."""
+    world.upload(person(WHO), person("barnaby"), person("quentin"), person("ursula"))
+    world.register("churn", evaluation_cohort_id=world.core_id)
+    world.work()
+
+
+def without_triggers(site: Site, *statements: str) -> None:
+    """Change rows as one can who has the database's file: neither triggers nor foreign keys keep them together."""
+    with closing(sqlite3.connect(str(site.world.ledger.database.engine.url.database))) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
