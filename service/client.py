@@ -264,6 +264,10 @@ class LacunaClient(Connection):
         """Return what the certificate states, decoded and without its signature."""
         return self.json("GET", f"/v1/forget-requests/{request}/certificate", params={"decoded": "true"})
 
+    def receipt(self, request: str, place: int = 0) -> bytes:
+        """Return the receipt of what stands at `place` of the request, counted from 0: it opens the certificate."""
+        return self.call("GET", f"/v1/forget-requests/{request}/receipt", params={"place": place}).content
+
     def signing_keys(self) -> list[Json]:
         """Return the public keys that certificates verify with."""
         return self.items("/v1/signing-keys")

@@ -162,6 +162,25 @@ def certificate(
         raise typer.Exit(NOT_AS_HOPED)
 
 
+def receipt(
+    request: Request,
+    save: Annotated[Path, typer.Option("--out", help="Write the receipt to this file.")],
+    place: Annotated[int, typer.Option(min=0, help="Whose: the place in the request of what it names, from 0.")] = 0,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Fetch the receipt for a person whom a request names. Give each person her own, and nobody another's.
+
+    With it, and her identifier, she finds herself in the certificate: lacuna verify certificate --receipt.
+
+    Example: lacuna receipt 4f0c... --out receipt.json
+    """
+    with connect(url, key, data_dir) as client:
+        save.write_bytes(client.receipt(request, place))
+    out.print(f"Saved to {escape(str(save))}", soft_wrap=True)
+
+
 def _verified(envelope: bytes, signing_keys: Sequence[Json]) -> tuple[Json | None, str | None]:
     for signing_key in signing_keys:
         try:

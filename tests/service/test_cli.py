@@ -33,6 +33,7 @@ COMMANDS = (
     "status",
     "extend",
     "certificate",
+    "receipt",
     "verify certificate",
     "verify log",
     "correct",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from support.command_line import Lacuna
 
+from evidence.receipt import check_receipt, read_receipt
 from service.demo.running_service import RunningService
 
 
@@ -33,6 +35,12 @@ def test_forgetting_from_a_terminal(asked: Lacuna, tmp_path: Path) -> None:
     assert shown.status == 0
     assert "The signature verifies" in shown.out
     assert asked("certificate", request["id"], "--json").out.strip() == saved.read_text()
+    receipt = tmp_path / "receipt.json"
+    assert asked("receipt", request["id"], "--out", str(receipt)).status == 0
+    named = read_receipt(receipt.read_text())
+    payload = json.loads(base64.b64decode(json.loads(saved.read_text())["payload"]))
+    check_receipt(named, payload["predicate"]["commitments"]["named"], "ada")
+    assert asked("receipt", request["id"], "--place", "1", "--out", str(receipt)).status == 3
 
 
 @pytest.mark.acceptance
