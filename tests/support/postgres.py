@@ -35,25 +35,27 @@ DRIVER = "postgresql+psycopg"
 PORT_TRIES = 3
 # The data is thrown away, so nothing has to reach the disk. One scram round is enough for 256 random bits.
 INITDB_OPTIONS = ("--no-sync", "--locale=C", "--encoding=UTF8", "--auth=scram-sha-256", "--set=scram_iterations=1")
-SERVER_OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "unix_socket_directories=")
+SERVER_OPTIONS = ("unix_socket_directories=",)
+HASTY_OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
-def start_postgres() -> tuple[GuardedServer, str]:
+def start_postgres(*, durable: bool = False) -> tuple[GuardedServer, str]:
     """Start an empty server on a free loopback port; return it and the URL of its superuser.
 
+    Only a `durable` one waits for the disk, as measurements need it.
     A random password guards it: trusting every local user would let them run programs as us.
     Raises ServerStartError: initdb or postgres ended; their output is in the message.
     """
     for attempt in range(PORT_TRIES):
         try:
-            return _start_on(free_port())
+            return _start_on(free_port(), () if durable else HASTY_OPTIONS)
         except ServerStartError as problem:  # somebody may have taken the port between asking and binding
             if "Address already in use" not in str(problem) or attempt == PORT_TRIES - 1:
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _start_on(port: int) -> tuple[GuardedServer, str]:
+def _start_on(port: int, more: tuple[str, ...]) -> tuple[GuardedServer, str]:
     account = server_account()
     folder = server_folder("lacuna-postgres-", account)
     data, password = folder / "data", secrets.token_hex(32)
@@ -63,7 +65,7 @@ def _start_on(port: int) -> tuple[GuardedServer, str]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    options = [part for option in SERVER_OPTIONS for part in ("-c", option)]
+    options = [part for option in (*SERVER_OPTIONS, *more) for part in ("-c", option)]
     server = start_guarded(
         [str(programs / "postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), *options],
         folder,
