@@ -47,12 +47,16 @@ async def health() -> Alive:
 
 @router.get("/readyz", summary="Can the process work?", tags=["operations"], responses=documented())
 def readiness(request: Request, response: Response) -> Ready:
-    """503 while the database cannot be reached or has other tables, or serving has stopped. Needs no key."""
+    """503 while the database cannot be reached or has other tables, or serving has stopped, or is about to.
+
+    Needs no key.
+    """
     context = context_of(request.scope)
     require_current(context.ledger.database.engine)
     with context.ledger.database.read() as tx:
         waiting_us = jobs.longest_wait(tx)
-    serving = context.registry.running
+    draining = getattr(request.app.state, "draining", None)
+    serving = context.registry.running and not (draining is not None and draining.begun)
     if not serving:
         response.status_code = 503
     return Ready(

@@ -74,6 +74,10 @@ class Deployment:
         self.url, self.key = started["url"], started["first_key"] or self.key
         return server
 
+    def start_server_on(self, port: int) -> subprocess.Popen[bytes]:
+        """Start an API process on a port that clients know, without waiting for it."""
+        return self._start("server", "-m", "service.cli", "server", "--port", str(port), "--json", "--no-worker")
+
     def start_worker(self, *, die_at: str | tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """Start a worker; with `die_at` one that kills itself at that point, or at the first of several."""
         if not die_at:

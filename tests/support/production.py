@@ -88,10 +88,6 @@ class Production(Deployment):
         note = self.folder / f"{number.name}-{len(self.processes)}"
         return self._start("signalling", str(SIGNALLING_WORKER), number.name, point, str(note)), note
 
-    def start_server_on(self, port: int) -> subprocess.Popen[bytes]:
-        """Start an API process on a port that clients know, without waiting for it."""
-        return self._start("server", "-m", "service.cli", "server", "--port", str(port), "--json", "--no-worker")
-
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger]:
         """Open the ledger in this process, to look at it."""
