@@ -32,8 +32,16 @@ def section(title: str) -> list[str]:
 
 
 @pytest.fixture
-def world(new_world: NewWorld, database_url: str, lacuna: Lacuna, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A service with a person forgotten, on the directory and database that the commands find in their environment."""
+def world(
+    request: pytest.FixtureRequest, new_world: NewWorld, lacuna: Lacuna, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    """A service that has learned, on the directory and database that the commands find in their environment.
+
+    On SQLite, unless a test asks for a database.
+    """
+    database_url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    if "database_url" in request.fixturenames:
+        database_url = request.getfixturevalue("database_url")
     world = new_world(database_url, core_people=4)
     monkeypatch.setenv("LACUNA_DATABASE_URL", database_url)
     monkeypatch.setenv("LACUNA_DATA_DIR", str(world.ledger.ring.directory.parent))
@@ -92,6 +100,7 @@ def verify(lacuna: Lacuna, file: str, *more: str, key: str = "service-keys.json"
     return lacuna("verify", "certificate", f"{file}.json", "--key", key, "--proof", f"{file}.tlog-proof", *more)
 
 
+@pytest.mark.usefixtures("database_url")
 def test_a_stolen_key(world: World, lacuna: Lacuna, shell: Callable[..., Said]) -> None:
     certify(world, "person-0", "before")
     stolen, size = active(lacuna), keep_checkpoint(world)

@@ -39,8 +39,10 @@ PLANS: dict[str, dict[str, Any]] = {
     "chosen": {"mu": None, "mu_grid": (1e-3, 1e-2, 1e-1)},
     "noisy": {"solver": "exact", "noise": "inverse_hessian", **NOISY},
     "krylov": {"solver": "krylov", "noise": "isotropic", **NOISY},
-    "sgd": {"solver": "sgd", "noise": "isotropic", **NOISY},
+    "sgd": {"solver": "sgd", "noise": "isotropic", **NOISY, "kappa": 0.2},
 }
+SOLVERS = ("exact", "krylov", "sgd")
+"""What is tried on PostgreSQL too; a chosen ridge and noise of the exact solver touch no other rows."""
 
 
 @dataclass
@@ -75,23 +77,24 @@ def past(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("past")
     if request.param == "sqlite":
         world = make_world(folder, f"sqlite:///{folder / 'ledger.sqlite'}")
-        yield _make(world)
+        yield _make(world, PLANS)
         world.ledger.close()
         return
     with temporary_database(request.getfixturevalue("postgres_url")) as url:
         world = make_world(folder, url)
-        yield _make(world)
+        yield _make(world, {name: PLANS[name] for name in SOLVERS})
         world.ledger.close()
 
 
-def _make(world: World) -> Past:
+def _make(world: World, plans: dict[str, dict[str, Any]]) -> Past:
     world.upload(*(person(f"person-{i}") for i in range(6)))
-    past = Past(world, {name: world.register(name, **plan) for name, plan in PLANS.items()})
+    past = Past(world, {name: world.register(name, **plan) for name, plan in plans.items()})
     world.work()
     table = Record.__table__
     with world.ledger.database.read() as tx:
         past.old_rows = [dict(row) for row in tx.session.execute(select(table)).mappings()]
-        for name, kind in tx.session.execute(select(StoredObject.name, StoredObject.kind)):
+        live = select(StoredObject.name, StoredObject.kind).where(StoredObject.state == "live")
+        for name, kind in tx.session.execute(live):
             past.old_objects[name] = (kind, world.ledger.objects.read(name))
     past.old_weights = {name: world.weights(model_id) for name, model_id in past.models.items()}
     past.requests = [world.forget(name) for name in ("person-1", "person-2")]
@@ -102,6 +105,7 @@ def _make(world: World) -> Past:
 
 @pytest.mark.parametrize("name", PLANS)
 def test_what_is_whole_passes(past: Past, name: str) -> None:
+    _skip_unless_there(past, name)
     key = past.world.ledger.ring.public_key_pem()
     with past.world.ledger.database.read() as tx:
         checkpoint = proofs.newest_checkpoint(tx).note
@@ -117,6 +121,11 @@ def test_what_is_whole_passes(past: Past, name: str) -> None:
     assert ("noise of the certified size" in found["weights"]) == ("noise" in PLANS[name])
     assert report.model == past.models[name]
     assert past.replay(past.models[name]).version == report.version
+
+
+def _skip_unless_there(past: Past, name: str) -> None:
+    if name not in past.models:
+        pytest.skip("this model is tried on SQLite only")
 
 
 def _row(tx: Transaction, name: str) -> StoredObject:
@@ -373,6 +382,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Past], Any], str, dict[str, str]]] = {
 @pytest.mark.parametrize("how", TAMPERINGS)
 def test_tampering_is_named(past: Past, how: str) -> None:
     change, name, expected = TAMPERINGS[how]
+    _skip_unless_there(past, name)
     with change(past):
         found = past.failing(name)
     for check, told in expected.items():
@@ -383,7 +393,7 @@ def test_tampering_is_named(past: Past, how: str) -> None:
 
 def test_the_world_is_whole_again(past: Past) -> None:
     """Stands last: else a tampering that was not undone would have excused the next one."""
-    for name in PLANS:
+    for name in past.models:
         assert past.failing(name) == {}
 
 
