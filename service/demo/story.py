@@ -185,7 +185,7 @@ def _facts(outcomes: Sequence[Outcome], claims: Sequence[Claim]) -> dict[str, ob
 def _serve_on(service: RunningService, deployment: Deployment, folder: Path, console: Console) -> None:
     url, model = service.url, deployment.model
     console.print("\n[bold]The service keeps running.[/] Things to try:")
-    say(console, f"Dashboard: {url}/dashboard (any user name; the key is the password)")
+    say(console, f"Dashboard: {url}/dashboard (sign in with the key)")
     say(console, f"Certificates: {escape(str(folder))}")
     for line in (
         f"export LACUNA_URL={url} LACUNA_API_KEY={service.key}",
