@@ -16,7 +16,7 @@ class ServiceSettings(LedgerSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8321, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    statement_s: float = Field(10.0, ge=1, description="With PostgreSQL: how long a statement of a request may take.")
+    statement_s: float = Field(30.0, ge=1, description="With PostgreSQL: how long a statement of a request may take.")
     drain_s: float = Field(
         0.0, ge=0, description="How long a server that was told to stop still answers, while /readyz says 503."
     )
