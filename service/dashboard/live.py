@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
-from service.dashboard.pages import HEADERS, environment
+from service.auth import Principal
+from service.dashboard.pages import HEADERS, csrf_token, environment, may_change
 
 FRAME = "live.html"
 
@@ -27,9 +28,15 @@ class Part:
     follow: bool
 
 
-def make(template: str, address: str, *, follow: bool = True, **content: object) -> Part:
-    """Return the part that a template makes. Give it nothing that changes with every second, such as the time."""
-    html = environment().get_template(template).render(**content)
+def make(
+    request: Request, principal: Principal, template: str, address: str, *, follow: bool = True, **content: object
+) -> Part:
+    """Return the part that a template makes, which sees `may_change` and `csrf` for its forms, as pages do.
+
+    Give it nothing that changes with every second, such as the time.
+    """
+    forms = {"may_change": may_change(principal), "csrf": csrf_token(request)}
+    html = environment().get_template(template).render(**forms, **content)
     return Part(html, f'W/"{hashlib.sha256(html.encode()).hexdigest()[:32]}"', address, follow)
 
 

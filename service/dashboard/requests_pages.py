@@ -10,6 +10,7 @@ from ledger.database import Transaction
 from ledger.log import proofs
 from service.api.certificates import certificate_of
 from service.api.schemas import RequestId
+from service.auth import Principal
 from service.certificate_page import page as certificate_page
 from service.context import context_of
 from service.dashboard import live, verification
@@ -20,12 +21,14 @@ from service.dashboard.story import Story, story
 router = page_router()
 
 
-def _list_part(tx: Transaction, tenant_id: str, wanted: Wanted) -> live.Part:
+def _list_part(tx: Transaction, request: Request, principal: Principal, wanted: Wanted) -> live.Part:
     return live.make(
+        request,
+        principal,
         "requests_part.html",
         f"/dashboard/live/requests{wanted.query(place=True)}",
         follow=wanted.limit <= MOST_FOLLOWED,
-        found=listed(tx, tenant_id, wanted),
+        found=listed(tx, principal.tenant_id, wanted),
     )
 
 
@@ -38,7 +41,7 @@ def list_requests(request: Request, principal: Visitor, wanted: Asked) -> HTMLRe
             "requests.html",
             principal,
             now=tx.now,
-            part=_list_part(tx, principal.tenant_id, wanted),
+            part=_list_part(tx, request, principal, wanted),
             wanted=wanted,
             choices=choices(),
             sizes=SIZES,
@@ -50,7 +53,7 @@ def list_requests(request: Request, principal: Visitor, wanted: Asked) -> HTMLRe
 def requests_part(request: Request, principal: Visitor, wanted: Asked) -> Response:
     """The list alone."""
     with context_of(request.scope).ledger.database.read() as tx:
-        part = _list_part(tx, principal.tenant_id, wanted)
+        part = _list_part(tx, request, principal, wanted)
     return live.answer(request, part)
 
 
@@ -62,9 +65,9 @@ def download_requests(request: Request, principal: Visitor, wanted: Asked) -> Re
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _request_part(told: Story) -> live.Part:
+def _request_part(request: Request, principal: Principal, told: Story) -> live.Part:
     address = f"/dashboard/live/requests/{told.row.row.id}"
-    return live.make("request_part.html", address, follow=told.follow, s=told)
+    return live.make(request, principal, "request_part.html", address, follow=told.follow, s=told)
 
 
 @router.get("/requests/{request_id}")
@@ -73,7 +76,15 @@ def one_request(request_id: RequestId, request: Request, principal: Visitor) -> 
     ledger = context_of(request.scope).ledger
     with ledger.database.read() as tx:
         told = story(tx, ledger.ring, principal.tenant_id, request_id)
-        return render(request, "request.html", principal, now=tx.now, s=told, part=_request_part(told), checks=None)
+        return render(
+            request,
+            "request.html",
+            principal,
+            now=tx.now,
+            s=told,
+            part=_request_part(request, principal, told),
+            checks=None,
+        )
 
 
 @router.get("/live/requests/{request_id}")
@@ -81,7 +92,7 @@ def request_part(request_id: RequestId, request: Request, principal: Visitor) ->
     """What of a request's page changes."""
     ledger = context_of(request.scope).ledger
     with ledger.database.read() as tx:
-        part = _request_part(story(tx, ledger.ring, principal.tenant_id, request_id))
+        part = _request_part(request, principal, story(tx, ledger.ring, principal.tenant_id, request_id))
     return live.answer(request, part)
 
 
@@ -97,7 +108,9 @@ def verify(request_id: RequestId, request: Request, principal: Visitor) -> HTMLR
     assert given is not None
     checks = verification.checks(given, ledger, now)
     template = "checks.html" if "hx-request" in request.headers else "request.html"
-    return render(request, template, principal, now=now, s=told, part=_request_part(told), checks=checks)
+    return render(
+        request, template, principal, now=now, s=told, part=_request_part(request, principal, told), checks=checks
+    )
 
 
 @router.get("/requests/{request_id}/certificate.json")

@@ -51,7 +51,7 @@ def test_the_overview_shows_requests_models_and_jobs(site: Site, forgotten: str)
     (request,) = shown.text("request")
     assert request.startswith(forgotten[:8])
     assert "completed erased" in request
-    assert shown.text("certificate-link") == ["signed"]
+    assert shown.text("certificate-link") == [f"signed certificate of request {forgotten[:8]}"]
     (model,) = shown.text("model")
     version = site.world.active()
     assert version.measured is not None

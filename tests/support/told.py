@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from ledger.log.sequencer import sequence
 from support.site import Site
@@ -46,10 +47,17 @@ def teach(world: World) -> None:
 
 
 def without_triggers(site: Site, *statements: str) -> None:
-    """Change rows as one can who has the database's file: neither triggers nor foreign keys keep them together."""
-    with closing(sqlite3.connect(str(site.world.ledger.database.engine.url.database))) as connection:
-        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+    """Change rows of a site's database as `tamper` does."""
+    tamper(Path(str(site.world.ledger.database.engine.url.database)), *statements)
+
+
+def tamper(database: Path, *statements: str) -> None:
+    """Change rows as one can who has SQLite's file: past the triggers, which are there again after it."""
+    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        triggers = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _ in triggers:
             connection.execute(f"DROP TRIGGER {name}")
-        for statement in statements:
+        for statement in (*statements, *(sql for _, sql in triggers)):
             connection.execute(statement)
-        connection.commit()
+        connection.execute("COMMIT")
