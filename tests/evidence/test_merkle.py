@@ -164,3 +164,41 @@ def test_the_empty_log_and_equal_logs() -> None:
 def test_paths_differ_from_entry_to_entry() -> None:
     paths = [tuple(inclusion_path(i, 16, subtrees(LEAVES[:16]))) for i in range(16)]
     assert all(a != b for a, b in pairwise(paths))
+
+
+def test_what_is_wrong_with_an_inclusion_proof_is_named() -> None:
+    path, top = inclusion_path(5, 13, subtrees(LEAVES[:13])), slow_root(LEAVES[:13])
+    for changed, told in (
+        ([*path, LEAVES[0]], "it is too long"),
+        ([*path, *path], "it is too long"),
+        (path[:-1], "it is too short"),
+        ([], "it is too short"),
+        ([path[0][:-1], *path[1:]], "no hash of 32 bytes"),
+        ([*path[:-1], path[-1] + b"0"], "no hash of 32 bytes"),
+        ([LEAVES[60], *path[1:]], "it leads to another root"),
+    ):
+        with pytest.raises(ProofInvalid, match=told):
+            check_inclusion(LEAVES[5], 5, 13, changed, top)
+    with pytest.raises(ProofInvalid, match="no hash of 32 bytes"):
+        check_inclusion(LEAVES[5] + b"0", 5, 13, path, top)
+
+
+def test_what_is_wrong_with_a_consistency_proof_is_named() -> None:
+    old, new = slow_root(LEAVES[:6]), slow_root(LEAVES[:13])
+    path = consistency_path(6, 13, subtrees(LEAVES[:13]))
+    for changed, told in (
+        ([*path, LEAVES[0]], "it is too long"),
+        (path[:-1], "it is too short"),
+        ([], "it is too short"),
+        ([path[0][:-1], *path[1:]], "no hash of 32 bytes"),
+        ([*path[:-1], LEAVES[0]], "it leads to another new root"),
+        ([LEAVES[0], *path[1:]], "it leads to another old root"),
+    ):
+        with pytest.raises(ProofInvalid, match=told):
+            check_consistency(6, old, 13, new, changed)
+    for roots in ((old[:-1], new), (old, new + b"0")):
+        with pytest.raises(ProofInvalid, match="no hash of 32 bytes"):
+            check_consistency(6, roots[0], 13, roots[1], path)
+    # An old tree that is a complete subtree is not repeated in the proof, so none at all is a proof that is cut short.
+    with pytest.raises(ProofInvalid, match="it is too short"):
+        check_consistency(4, slow_root(LEAVES[:4]), 13, new, [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from evidence.checkpoint import Checkpoint, open_checkpoint
 from evidence.errors import EvidenceError, Malformed, NoteUnsigned, ProofInvalid
 from evidence.merkle import leaf_hash, node_hash
-from evidence.signed_note import NoteKey, sign_note
+from evidence.signed_note import NoteKey, open_note, sign_note
 from evidence.tlog_proof import TlogProof, check_tlog_proof, read_tlog_proof
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -66,6 +68,57 @@ def test_texts_that_are_no_checkpoint(text: str) -> None:
         open_checkpoint(sign_note(text, KEY, PRIVATE.sign), KEY)
 
 
+HASH = base64.b64encode(ROOT).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{KEY.name}\n3\n", "fewer than three lines"),
+        (f"{KEY.name}\n03\n{HASH}\n", "size is not a plain number"),
+        (f"{KEY.name}\n\u0663\n{HASH}\n", "size is not a plain number"),
+        (f"{KEY.name}\n{'9' * 19}\n{HASH}\n", "size is not a plain number"),
+        (f"{KEY.name}\n3\nAA==\n", "root has 1 bytes"),
+        (f"{KEY.name}\n3\nAB==\n", "not canonical base64"),
+        (f"{KEY.name}\n3\n{HASH}!\n", "not base64"),
+    ],
+)
+def test_what_is_wrong_with_a_checkpoint_is_named(text: str, told: str) -> None:
+    with pytest.raises(Malformed, match=told):
+        open_checkpoint(sign_note(text, KEY, PRIVATE.sign), KEY)
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        (NOTE + "\u2014 witness AAAA\n", "a signature is too short"),
+        (NOTE + "\u2014 witness AAAAAAB=\n", "not canonical base64"),
+        (NOTE + "- witness AAAAAAAA\n", "a signature line has another form"),
+        (NOTE + "\u2014  AAAAAAAA\n", "a signature line has another form"),
+        (NOTE[:-1], "the last line is cut short"),
+        (NOTE.replace("\n\n", "\n"), "no blank line"),
+        (NOTE + "\u2014 witness " + "A" * (1 << 20) + "\n", "longer than"),
+        ("a\tb" + NOTE, "control characters"),
+    ],
+)
+def test_what_is_wrong_with_a_note_is_named(note: str, told: str) -> None:
+    """Lines of other signers are not checked, but they must be lines."""
+    with pytest.raises(Malformed, match=told):
+        open_note(note, KEY)
+
+
+def test_texts_that_nobody_signs() -> None:
+    for text in ("", "no newline", "a\tb\n", "a\x00\n"):
+        with pytest.raises(Malformed, match="does not end with a newline"):
+            sign_note(text, KEY, PRIVATE.sign)
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+def test_a_key_has_32_bytes(length: int) -> None:
+    with pytest.raises(Malformed, match=f"not {length}"):
+        NoteKey("name", bytes(length))
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb"])
 def test_names_that_no_key_has(name: str) -> None:
     with pytest.raises(Malformed):
@@ -95,6 +148,18 @@ def test_a_proof_cut_short_is_noticed(length: int) -> None:
 
 
 def test_indices_that_are_no_plain_numbers() -> None:
-    for index in ("01", "-1", "1e3", "", "٣"):
-        with pytest.raises(Malformed):
+    for index in ("01", "-1", "1e3", "", "٣", "9" * 19):
+        with pytest.raises(Malformed, match="index"):
             read_tlog_proof(PROOF.replace("index 1", f"index {index}"))
+
+
+def test_paths_that_no_log_has() -> None:
+    for path in ([LEAVES[0], b"short"], [LEAVES[0] + b"0"], [LEAVES[0]] * 64):
+        with pytest.raises(Malformed, match="its path is not one of hashes"):
+            read_tlog_proof(TlogProof(1, path, NOTE).text())
+
+
+def test_a_proof_brings_its_entry_along() -> None:
+    made = TlogProof(1, [LEAVES[0], LEAVES[2]], NOTE, extra=b"an entry")
+    assert read_tlog_proof(made.text()) == made
+    assert read_tlog_proof(PROOF).extra == b""
