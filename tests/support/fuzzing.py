@@ -28,6 +28,7 @@ from schemathesis.config import (
     ProjectConfig,
     ProjectsConfig,
     SchemathesisConfig,
+    SimpleCheckConfig,
     StatefulPhaseConfig,
 )
 from schemathesis.engine import events, from_schema
@@ -130,6 +131,7 @@ def _config(url: str, headers: dict[str, str], seed: int, examples: int, sequenc
         checks=ChecksConfig(
             not_a_server_error=NotAServerErrorConfig(expected_statuses=["2xx", "3xx", "4xx", UNAVAILABLE]),
             positive_data_acceptance=PositiveDataAcceptanceConfig(enabled=False),
+            use_after_free=SimpleCheckConfig(enabled=False),  # what was ended can be looked at, and says so
         ),
         phases=PhasesConfig(
             examples=ExamplesPhaseConfig(fill_missing=False),
