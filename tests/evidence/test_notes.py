@@ -94,6 +94,7 @@ def test_what_is_wrong_with_a_checkpoint_is_named(text: str, told: str) -> None:
         (NOTE + "\u2014 witness AAAA\n", "a signature is too short"),
         (NOTE + "\u2014 witness AAAAAAB=\n", "not canonical base64"),
         (NOTE + "- witness AAAAAAAA\n", "a signature line has another form"),
+        (NOTE + "witness AAAAAAAA\n", "a signature line has another form"),
         (NOTE + "\u2014  AAAAAAAA\n", "a signature line has another form"),
         (NOTE[:-1], "the last line is cut short"),
         (NOTE.replace("\n\n", "\n"), "no blank line"),
