@@ -42,7 +42,7 @@ def situation(tx: Transaction, tenant_id: str) -> Situation:
     """Look at everything once."""
     models = catalog.list_models(tx, tenant_id)
     drawn = [model for model in models if model.active_version_id is not None][:CHARTS]
-    counted = figures.figures(tx, tenant_id)
+    counted = figures.backlog(tx, tenant_id)
     newest = request_search.find(tx, tenant_id, Search(), limit=REQUESTS)
     nearest = request_search.find(tx, tenant_id, Search(state="open", order="due"), limit=1)
     rows = [views.request_row(row, tx.now) for row in newest]
