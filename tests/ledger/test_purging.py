@@ -18,6 +18,12 @@ from workers.deps import Deps
 PEOPLE = [person(f"person-{i}", 4) for i in range(4)]
 
 
+@pytest.fixture(autouse=True)
+def no_second_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at a job after its first failure, however slow this machine is."""
+    monkeypatch.setattr("workers.runner.BACKOFF_US", 600_000_000)
+
+
 @pytest.fixture
 def world(new_world: NewWorld, database_url: str) -> World:
     world = new_world(database_url)
