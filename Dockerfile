@@ -5,7 +5,8 @@
 #   CUDA:  docker build -t lacuna:cuda --build-arg TORCH_INDEX= .
 #
 # Without TORCH_INDEX pip takes torch's ordinary build for Linux, which brings CUDA's libraries; the machine then needs
-# only the driver and the NVIDIA container toolkit.
+# only the driver and the NVIDIA container toolkit. BASE may be any image with Python 3.11 or newer as `python3`, its
+# module venv, and useradd: an own mirror, a pinned digest, or one of NVIDIA's with Python in it.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build
@@ -16,7 +17,7 @@ RUN python3 -m venv /opt/lacuna \
     && /opt/lacuna/bin/pip install "torch>=2.13,<2.14" ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"}
 WORKDIR /source
 COPY . .
-RUN /opt/lacuna/bin/pip install '.[demo]'
+RUN /opt/lacuna/bin/pip install '.[demo,s3]'
 
 FROM ${BASE}
 # A number, so that Kubernetes can see that it is not root without reading /etc/passwd.
@@ -26,7 +27,7 @@ RUN useradd --uid "${UID}" --user-group --no-create-home --home-dir /data --shel
 COPY --from=build /opt/lacuna /opt/lacuna
 # The program writes below /data only, so the rest can be mounted read-only.
 ENV PATH=/opt/lacuna/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    OMP_WAIT_POLICY=PASSIVE LACUNA_DATA_DIR=/data
+    OMP_WAIT_POLICY=PASSIVE LACUNA_DATA_DIR=/data LACUNA_HOST=0.0.0.0 LACUNA_PORT=8000
 USER ${UID}
 WORKDIR /data
 VOLUME /data
@@ -34,4 +35,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 ENTRYPOINT ["lacuna"]
-CMD ["server", "--host", "0.0.0.0"]
+CMD ["server"]

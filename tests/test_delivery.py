@@ -18,11 +18,13 @@ from support.leaks import machine_paths_in, secrets_in
 from support.source_files import CHECKOUT, source_files, text_of
 from support.wheel import PACKAGES
 
+from service.settings import ServiceSettings
 from workers.settings import WorkerSettings
 
 COMPOSE = CHECKOUT / "docker-compose.yml"
 WORKING = ("worker-cpu", "worker-gpu", "reconciler")
-OWN_SERVICES = ("migrate", "api", *WORKING)
+ONCE = ("migrate", "roles")
+OWN_SERVICES = (*ONCE, "api", *WORKING)
 LONGEST_FILE_LINES = 399
 # The first migration makes all first tables in one step. Databases remember that step by its name, so it can neither be
 # split nor edited any more; that it was not is what excuses its length. Later migrations are short.
@@ -65,7 +67,7 @@ def test_published_ports_are_open_to_this_machine_only(compose: Any) -> None:
 def test_passwords_come_from_files_outside_the_repository(compose: Any) -> None:
     for service in compose["services"].values():
         for name, value in service["environment"].items():
-            if re.search("PASSWORD|DATABASE_URL|REDIS_URL|KEY", name):
+            if re.search("PASSWORD|DATABASE_URL|REDIS_URL|KEY|CREDENTIALS|SECRET", name):
                 assert name.endswith("_FILE")
                 assert value.startswith("/run/secrets/")
                 assert value.removeprefix("/run/secrets/") in service["secrets"]
@@ -78,8 +80,42 @@ def test_the_tables_exist_before_the_services_start(compose: Any) -> None:
     services = compose["services"]
     assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert "healthcheck" in services["postgres"]
+    done = {"condition": "service_completed_successfully"}
+    assert services["roles"]["depends_on"] == {"migrate": done}
+    assert services["logins"]["depends_on"] == {"roles": done}
     for name in ("api", *WORKING):
-        assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+        assert services[name]["depends_on"]["logins"] == done
+
+
+def test_only_what_migrates_signs_in_as_the_owner(compose: Any) -> None:
+    for name, service in compose["services"].items():
+        owns = name in (*ONCE, "logins", "postgres")
+        secrets = {"owner-database-url", "postgres-password"}
+        assert bool(secrets & set(service.get("secrets", ()))) == owns, name
+        if name in OWN_SERVICES:
+            file = service["environment"]["LACUNA_DATABASE_URL_FILE"]
+            assert file == f"/run/secrets/{'owner-' if owns else ''}database-url", name
+
+
+def test_every_secret_that_is_read_is_given(compose: Any) -> None:
+    for name, service in compose["services"].items():
+        said = str((service.get("command"), service["environment"], service.get("healthcheck")))
+        assert set(re.findall(r"/run/secrets/([\w-]+)", said)) <= set(service["secrets"]), name
+        assert set(service["secrets"]) <= set(compose["secrets"]), name
+
+
+def test_the_object_store_is_ready_before_who_uses_it_and_only_if_it_is_wanted(compose: Any) -> None:
+    services = compose["services"]
+    objects, bucket = services["objects"], services["bucket"]
+    assert objects["profiles"] == bucket["profiles"] == ["objects"]
+    assert re.fullmatch(r"[\w./-]+:v\d+\.\d+\.\d+", objects["image"]), "pinned"
+    assert objects["networks"] == ["inside"]
+    assert objects["environment"]["VGW_HEALTH"] in str(objects["healthcheck"]["test"])
+    assert bucket["depends_on"] == {"objects": {"condition": "service_healthy"}}
+    for name in ("api", *WORKING):
+        made = {"condition": "service_completed_successfully", "required": False}
+        assert services[name]["depends_on"]["bucket"] == made
+        assert services[name]["environment"]["LACUNA_OBJECTS_URL"] == "${LACUNA_OBJECTS_URL:-file:///data/objects}"
 
 
 def test_who_works_needs_valkey_and_is_watched(compose: Any) -> None:
@@ -120,9 +156,21 @@ def test_the_command_of_each_service_exists(compose: Any, name: str) -> None:
 def test_every_setting_in_the_image_and_the_compose_file_exists(compose: Any, dockerfile: str) -> None:
     used = set(re.findall(r"\bLACUNA_([A-Z_]+)=", dockerfile))
     for name in OWN_SERVICES:
-        used |= {key.removeprefix("LACUNA_") for key in compose["services"][name]["environment"]}
-    assert used == {"DATA_DIR", "DATABASE_URL_FILE", "REDIS_URL_FILE", "GPU_JOBS", "ALIVE_FILE"}
-    assert {name.lower() for name in used} <= WorkerSettings.model_fields.keys()
+        named = compose["services"][name]["environment"]
+        used |= {key.removeprefix("LACUNA_") for key in named if key.startswith("LACUNA_")}
+    of_the_image = {"DATA_DIR", "HOST", "PORT"}
+    assert used == of_the_image | {"DATABASE_URL_FILE", "REDIS_URL_FILE", "OBJECTS_URL", "GPU_JOBS", "ALIVE_FILE"}
+    assert {name.lower() for name in used} <= WorkerSettings.model_fields.keys() | ServiceSettings.model_fields.keys()
+
+
+def test_one_port_is_answered_checked_and_published(compose: Any, dockerfile: str) -> None:
+    (port,) = re.findall(r"LACUNA_PORT=(\d+)", dockerfile)
+    assert f"EXPOSE {port}" in dockerfile
+    assert f"http://127.0.0.1:{port}/healthz" in dockerfile
+    assert compose["services"]["api"]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert "LACUNA_HOST=0.0.0.0" in dockerfile
+    for part in (compose["services"]["api"]["command"], dockerfile.rpartition("\nCMD ")[2]):
+        assert "--port" not in part
 
 
 def test_the_image_is_not_root_and_says_whether_it_is_healthy(dockerfile: str) -> None:
