@@ -97,7 +97,7 @@ def fire(target: Target, batch: int, clients: int, seconds: float, rate: float |
         while True:
             now = time.perf_counter()
             due = now if rate is None else start + (asked * clients + number) / rate
-            if max(now, due) >= start + seconds:
+            if asked and max(now, due) >= start + seconds:
                 break
             if due > now:
                 time.sleep(due - now)
