@@ -7,19 +7,20 @@ import time
 from collections.abc import Callable
 
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
+
+from service.limit_windows import Windows
 
 POLICY = "key"
 
 
 class Limiter:
-    """Counts what keys ask, in memory: every API process counts by itself."""
+    """Counts what keys ask, in memory: every API process counts by itself. Belongs to the event loop."""
 
     def __init__(self, per_minute: int) -> None:
         """`per_minute`: how many requests of one key are answered within a minute."""
         self._item = RateLimitItemPerMinute(per_minute)
-        self._counter = FixedWindowRateLimiter(MemoryStorage())
+        self._counter = FixedWindowRateLimiter(Windows())
         self.policy = f'"{POLICY}";q={per_minute};w={self._item.get_expiry()}'
 
     def count(self, key_id: str, now: Callable[[], float] = time.time) -> tuple[bool, int, int]:

@@ -78,6 +78,8 @@ from unlearning.architectures import read_allow_list
 log = structlog.get_logger(__name__)
 
 ROUTERS = (
+    predictions,  # looked at in this order, and nothing is asked more often
+    open_inference,
     operations,
     keys,
     leakage,
@@ -93,8 +95,6 @@ ROUTERS = (
     generations,
     destructions,
     versions,
-    predictions,
-    open_inference,
     forget_requests,
     certificates,
     receipts,

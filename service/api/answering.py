@@ -15,6 +15,9 @@ from service.serving.outputs import Allowed, Answer, Render
 from service.serving.passes import Prepare
 from service.serving.responses import PredictionResponse
 
+SMALL = 16 * 1024
+"""Bytes of a body that is read in no time."""
+
 
 async def respond_from(
     context: Context,
@@ -23,19 +26,20 @@ async def respond_from(
     prepare: Prepare,
     render: Callable[[Allowed], Render],
     *,
+    small: bool,
     only: int | None = None,
 ) -> PredictionResponse:
     """Compute an answer from a version that is served, and return what sends it if it still is.
 
-    `only`: the one version that was asked for. Raises LeakageSpent, InstancesRefused, BodyUnreadable, TooManyWaiting,
-    VersionNotServed.
+    small: what was sent is read in no time. only: the one version that was asked for.
+    Raises LeakageSpent, InstancesRefused, BodyUnreadable, TooManyWaiting, VersionNotServed.
     """
 
     async def compute(version: ServedModel) -> Answer:
         if only not in (None, version.number):
             raise VersionNotServed
         allowed = await context.meter.admit(principal, version)  # before anything is computed, so before it is sent
-        return await context.inference.answer(version, prepare, render(allowed))
+        return await context.inference.answer(version, prepare, render(allowed), small=small)
 
     return PredictionResponse(
         context.registry,

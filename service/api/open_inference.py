@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from ledger import catalog
 from ledger.errors import LeakageSpent, NotFound, WrongState
 from ledger.ledger import Ledger
-from service.api.answering import respond_from, why_not
+from service.api.answering import SMALL, respond_from, why_not
 from service.auth import Principal, needs
 from service.context import Context, context_of
 from service.errors import KINDS, UNAVAILABLE, UNEXPECTED
@@ -214,7 +214,8 @@ async def infer(
         kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if kind not in (JSON, OCTETS):
             raise BodyNotOfType((JSON, OCTETS))
-        asked = InferRequest(await request.body(), _header_bytes(request.headers.get(HEADER)))
+        body = await request.body()
+        asked = InferRequest(body, _header_bytes(request.headers.get(HEADER)))
         model = await _served(context, principal, name, number)
         return await respond_from(
             context,
@@ -222,6 +223,7 @@ async def infer(
             model,
             asked.records,
             lambda allowed: as_tensors(asked, name, allowed),
+            small=len(body) <= SMALL,
             only=None if number is None else model.number,
         )
 

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ledger.errors import LeakageSpent, NotFound, WrongState
-from service.api.answering import respond_from, why_not
+from service.api.answering import SMALL, respond_from, why_not
 from service.api.schemas import ModelId
 from service.auth import Principal, needs
 from service.context import context_of
@@ -113,4 +113,4 @@ async def _answer(model_id: str, request: Request, principal: Principal) -> Resp
     model = context.registry.current(model_id)
     if model is None or model.tenant_id != principal.tenant_id:
         raise await run_in_threadpool(why_not, context.ledger, principal.tenant_id, model_id)
-    return await respond_from(context, principal, model, prepare, as_predictions)
+    return await respond_from(context, principal, model, prepare, as_predictions, small=len(body) <= SMALL)

@@ -4,6 +4,9 @@ Queries that wait at the same moment for a model whose pass sizes were found equ
 (docs/decisions/0018-predictions-together.md). Nobody waits for company: a pass begins as soon as there is a query and
 no pass of the model is running, with whatever has come meanwhile. For other models every query is a pass of its own,
 and as many of them run at once as there are threads.
+
+Small queries of a model whose passes take less than a millisecond are computed on the event loop itself: handing them
+to a thread and back would take longer. Those that the loop has read in one turn are one pass.
 """
 
 from __future__ import annotations
@@ -49,13 +52,20 @@ class Inference:
         self._workers = workers
         self._lock = threading.Lock()
         self._lines: dict[int, _Line] = {}
+        self._soon: dict[int, list[Query]] = {}
         self._queries = 0
         self._turns_waiting = 0
         self._closed = False
 
-    async def answer(self, model: ServedModel, prepare: Prepare, render: Render) -> Answer:
-        """Compute an answer from `model`. Raises InstancesRefused, BodyUnreadable, TooManyWaiting."""
+    async def answer(self, model: ServedModel, prepare: Prepare, render: Render, *, small: bool = False) -> Answer:
+        """Compute an answer from `model`. `small`: reading what was sent takes no time worth mentioning.
+
+        Raises InstancesRefused, BodyUnreadable, TooManyWaiting.
+        """
         query = Query(prepare, render, asyncio.get_running_loop().create_future())
+        if small and model.quick:
+            self._add_here(model, [query])
+            return await query.answer
         with self._lock:
             if self._queries >= MOST_WAITING:
                 raise TooManyWaiting
@@ -65,6 +75,27 @@ class Inference:
             if line.threads < (1 if model.sizes else self._workers):
                 self._begin_turn(line)
         return await query.answer
+
+    def _add_here(self, model: ServedModel, queries: Sequence[Query]) -> None:
+        """Have queries computed when the event loop has read what else has come in this turn."""
+        soon = self._soon.setdefault(id(model), [])
+        if not soon:
+            queries[0].loop.call_soon(self._compute_here, model)
+        soon.extend(queries)
+
+    def _compute_here(self, model: ServedModel) -> None:
+        waiting = self._soon.pop(id(model))
+        taken, left = waiting[: model.sizes[-1]], waiting[model.sizes[-1] :]
+        try:
+            compute(model, taken)
+        except BaseException as problem:  # nobody expected it; whoever asked is told, and the log has it from there
+            _blame(taken, problem)
+            raise
+        finally:
+            _settle([query for query in taken if query.outcome is not None])
+            left += [query for query in taken if query.outcome is None]
+            if left:
+                self._add_here(model, left)
 
     def close(self) -> None:
         """Wait for what is being computed, and stop; whoever still waits is let go."""
@@ -107,8 +138,7 @@ class Inference:
         try:
             compute(line.model, taken)
         except BaseException as problem:  # nobody expected it; whoever asked is told, and the log has it from there
-            for query in taken:
-                query.outcome = query.outcome or problem
+            _blame(taken, problem)
             raise
         finally:
             finished = [query for query in taken if query.outcome is not None]
@@ -120,6 +150,11 @@ class Inference:
                 line.waiting.extend(begun)  # a long query lets others in after every pass
             _hand_out(finished)
         return True
+
+
+def _blame(queries: Sequence[Query], problem: BaseException) -> None:
+    for query in queries:
+        query.outcome = query.outcome or problem
 
 
 def _hand_out(finished: Sequence[Query]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -13,10 +15,11 @@ from ledger.ledger import Ledger
 from ledger.serving import Servable
 from unlearning.architectures import BUILT_IN, Architectures
 from unlearning.errors import ShapeMismatch
-from unlearning.pass_sizes import equal_sizes
+from unlearning.pass_sizes import equal_sizes, predict_in
 from unlearning.public_model import SELF_CHECK_SEED, PublicModel
 from unlearning.weights import weights_from_bytes
 
+QUICK_S = 1e-3
 TABLES, ALL, NONE = "tables", "all", "none"
 
 
@@ -25,7 +28,8 @@ class ServedModel:
     """Everything needed to answer from one version of a generation, `model_id`, of the line that queries name.
 
     `name` is the line's. `public_object` names the object the public part came from. `sizes` are those of a forward
-    pass in which records of several queries may stand together; empty: every query is computed by itself.
+    pass in which records of several queries may stand together; empty: every query is computed by itself. `quick`: the
+    smallest of them takes less than QUICK_S.
     """
 
     tenant_id: str
@@ -37,6 +41,7 @@ class ServedModel:
     weights: npt.NDArray[Any]
     name: str = ""
     sizes: tuple[int, ...] = ()
+    quick: bool = False
 
 
 def load(
@@ -60,12 +65,13 @@ def load(
         committed=wanted.weights_commitment,
     )
     if before is not None and before.public_object == wanted.public_object:
-        public, sizes = before.public, before.sizes
+        public, sizes, quick = before.public, before.sizes, before.quick
     else:
         public = PublicModel.from_bytes(
             artifacts.open_public(ledger, wanted.public_object, wanted.model_id), architectures
         )
         sizes = pass_sizes(public, together)
+        quick = is_quick(public, sizes)
     weights = weights_from_bytes(body)
     if weights.shape != public.weight_shape:
         raise ShapeMismatch("weights", weights.shape, public.weight_shape)
@@ -79,6 +85,7 @@ def load(
         weights,
         wanted.name,
         sizes,
+        quick,
     )
 
 
@@ -92,3 +99,15 @@ def pass_sizes(public: PublicModel, together: str) -> tuple[int, ...]:
         return ()
     torch.get_num_threads()  # as many as the passes will have: kernels depend on it
     return equal_sizes(public, torch.Generator().manual_seed(SELF_CHECK_SEED))
+
+
+def is_quick(public: PublicModel, sizes: tuple[int, ...]) -> bool:
+    """Whether the smallest pass takes less than QUICK_S: the best of a few, as the machine may be busy."""
+    if not sizes:
+        return False
+    inputs, weights, took = torch.zeros(1, *public.input_spec.input_shape), np.zeros(public.weight_shape), []
+    for _ in range(5):
+        started = time.perf_counter()
+        predict_in(public, weights, inputs, sizes)
+        took.append(time.perf_counter() - started)
+    return min(took) < QUICK_S

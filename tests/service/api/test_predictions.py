@@ -29,8 +29,9 @@ ADA = person("ada")
 
 
 @pytest.fixture
-def serving(site: Site) -> Site:
-    """A site whose model answers."""
+def serving(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site whose model answers, from threads: so that a test can publish a version while it is computing."""
+    monkeypatch.setattr("service.serving.model.QUICK_S", 0.0)
     site.world.upload(ADA, person("bob"), person("cyd"), person("dan"))
     site.world.register()
     site.world.work()

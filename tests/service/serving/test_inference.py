@@ -35,9 +35,9 @@ def public() -> PublicModel:
     )
 
 
-def served(public: PublicModel, sizes: tuple[int, ...] = SIZES) -> ServedModel:
+def served(public: PublicModel, sizes: tuple[int, ...] = SIZES, *, quick: bool = False) -> ServedModel:
     weights = np.random.default_rng(1).normal(size=public.weight_shape)
-    return ServedModel("tenant", "line", "model", 1, "object", public, weights, "name", sizes)
+    return ServedModel("tenant", "line", "model", 1, "object", public, weights, "name", sizes, quick)
 
 
 def records(x: np.ndarray) -> Callable[[ServedModel], np.ndarray]:
@@ -258,5 +258,40 @@ def test_who_waits_when_the_process_stops_is_let_go(public: PublicModel, one: In
         assert (await first).body == expected(model, X[:1])
         with pytest.raises(asyncio.CancelledError):
             await waiting
+
+    asyncio.run(main())
+
+
+def test_small_queries_of_quick_models_need_no_thread(
+    public: PublicModel, one: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop computes what it has read in one turn; long queries go on in later turns."""
+    model, passes_made = served(public, quick=True), []
+    compute = module.compute
+
+    def watched(model: ServedModel, queries: Sequence[Query]) -> None:
+        passes_made.append((threading.current_thread() is threading.main_thread(), len(queries)))
+        compute(model, queries)
+
+    monkeypatch.setattr(module, "compute", watched)
+
+    async def main() -> None:
+        asked = [*(X[i : i + 1] for i in range(70)), X, X[:2]]
+        answers = await asyncio.gather(*(one.answer(model, records(x), raw, small=True) for x in asked))
+        assert [answer.body for answer in answers] == [expected(model, x) for x in asked]
+        here = len(passes_made)
+        assert passes_made[0] == (True, 64)
+        assert all(on_loop for on_loop, _ in passes_made)
+        assert here < len(asked)
+        await one.answer(model, records(X[:1]), raw)
+        assert passes_made[here] == (False, 1), "a large body is read by a thread"
+
+        def crashing(_: ServedModel) -> np.ndarray:
+            raise ZeroDivisionError("planted")
+
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        with pytest.raises(ZeroDivisionError):
+            await one.answer(model, crashing, raw, small=True)
+        assert (await one.answer(model, records(X[:1]), raw, small=True)).body == expected(model, X[:1])
 
     asyncio.run(main())
