@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ledger import catalog, events, generations, jobs
+from ledger import catalog, deferrals, events, generations, jobs
 from ledger.database import Transaction
 from ledger.errors import ModelRetired, NotFound, SuccessorNotReady, SuccessorPending
 from ledger.tables import Generation, Job, Model
@@ -104,7 +104,7 @@ def cut_over(tx: Transaction, line_id: str) -> tuple[Model, Job]:
         raise SuccessorNotReady("the model has none")
     generation, new = found
     old, new = generations.require_alive(tx, old.id), generations.require_alive(tx, new.id)
-    behind = why_behind(old, new)
+    behind = why_behind(tx, old, new)
     if behind is not None:
         raise SuccessorNotReady(behind)
     generation_old = generations.of(tx, old.id)
@@ -117,7 +117,7 @@ def cut_over(tx: Transaction, line_id: str) -> tuple[Model, Job]:
     return new, retire(tx, old)
 
 
-def why_behind(old: Model, new: Model) -> str | None:
+def why_behind(tx: Transaction, old: Model, new: Model) -> str | None:
     """Say why `new` cannot take over from `old` yet, or return None: it can."""
     if new.state != "ready":
         return f"it is {new.state}"
@@ -125,6 +125,9 @@ def why_behind(old: Model, new: Model) -> str | None:
         return "it has no version yet"
     if old.applied_seq is not None and new.applied_seq < old.applied_seq:
         return "it has not yet folded in every change that the current generation has"
+    passed_by_old = set(deferrals.beyond(tx, old.id, old.applied_seq or 0))
+    if not set(deferrals.beyond(tx, new.id, new.applied_seq)) <= passed_by_old:
+        return "it still holds records that the current generation does not: a request that it could not do has failed"
     return None
 
 
@@ -137,7 +140,7 @@ def cut_over_if_due(tx: Transaction, model_id: str) -> None:
     old, new = generations.current(tx, line_id), found[1]
     if old.state in generations.GONE:
         return
-    if why_behind(old, new) is None:
+    if why_behind(tx, old, new) is None:
         cut_over(tx, line_id)
     elif new.state == "ready" and model_id == old.id:
         jobs.add_advance(tx, new.tenant_id, new.id)  # the current one went ahead: let the successor follow

@@ -9,7 +9,8 @@ from sqlalchemy import select, update
 from support.leftovers import leftovers
 from support.world import NewWorld, World, person
 
-from ledger import jobs, lines, tenants
+from ledger import generations, jobs, lines, tenants
+from ledger.errors import SuccessorNotReady
 from ledger.tables import Deferral, FeatureShard, Job, Record, RecordShard, RequestModel
 
 RECORDS = 3
@@ -189,6 +190,23 @@ def test_another_model_is_not_held_up_and_keeps_what_it_has_done(world: World, w
     assert states(world, bad) == ["completed"]
     assert world.statistics() == without("person-1")
     assert rebuilt(world, other) == {"equal": True, "records": RECORDS * 5}
+
+
+def test_a_successor_that_has_deferred_something_does_not_take_over(world: World) -> None:
+    """Somebody whom the current generation has forgotten would come back."""
+    with world.ledger.database.begin() as tx:
+        plan = lines.plan_of(tx, generations.current(tx, world.model_id))
+        new = lines.register_successor(tx, world.model_id, plan, cut_over=lines.MANUAL)[0].id
+    settle(world)
+    put_back = lose(world, features_of(world, "person-1", new))
+    world.forget("person-1")
+    settle(world)
+    with pytest.raises(SuccessorNotReady, match="still holds"), world.ledger.database.begin() as tx:
+        lines.cut_over(tx, world.model_id)
+    put_back()
+    retry(world)
+    with world.ledger.database.begin() as tx:
+        assert lines.cut_over(tx, world.model_id)[0].id == new
 
 
 def test_a_model_that_is_deleted_lets_its_deferred_requests_go(world: World) -> None:
