@@ -93,7 +93,11 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Statement], object], str]] = {
         "times are not in order",
     ),
     "erased after completed": (
-        predicate(lambda p: p.update(erased_live_at="2099-01-01T00:00:00.000000Z")),
+        predicate(lambda p: p.update(erased_live_at=p["unrecoverable_from_backups_after"])),
+        "times are not in order",
+    ),
+    "erased before received": (
+        predicate(lambda p: p.update(erased_live_at="2001-01-01T00:00:00.000000Z")),
         "times are not in order",
     ),
     "backups older than the erasure": (
@@ -134,10 +138,28 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Statement], object], str]] = {
         ),
         "solved exactly, and still tells",
     ),
-    "less than kappa a version": (model(method="sgd", kappa="0.1", releases=2), "not kappa for each version"),
-    "a check that failed": (
+    "less than kappa a version": (
+        lambda s: (
+            model(method="sgd", kappa="0.1", releases=2, output_bound="0.1", state_bound="0.1")(s),
+            *(s["predicate"]["bounds"][name].update(value="0.1") for name in ("output_bound", "state_bound")),
+        ),
+        "not kappa for each version",
+    ),
+    "a residual that failed": (
         predicate(lambda p: p["models"][0]["checks"].update(residual="fail")),
         "a check of version 2 has not passed",
+    ),
+    "a transition that failed": (
+        predicate(lambda p: p["models"][0]["checks"].update(transition="fail")),
+        "a check of version 2 has not passed",
+    ),
+    "less than nothing": (
+        lambda s: (
+            in_the_first_form(s),
+            model(output_bound="-1")(s),
+            s["predicate"]["bounds"]["output_bound"].update(value="-1"),
+        ),
+        "output_bound is not the sum",
     ),
     "no code": (predicate(lambda p: p["code"].update(sha256="")), "which code made it"),
     "unserved after the erasure": (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from sqlalchemy import delete, insert, select, text, update
@@ -174,16 +176,9 @@ def forge_checkpoint(tx: Transaction, world: World) -> None:
     tx.session.add(LogCheckpoint(size=5, note=note, created_at=0))
 
 
-def delete_event(tx: Transaction, *, with_leaf: bool) -> None:
+def delete_event(tx: Transaction) -> None:
     event_id = first(tx, 30)
-    if with_leaf:
-        tx.session.execute(delete(Leaf).where(Leaf.position == 30))
-    else:
-        if tx.session.get_bind().dialect.name == "sqlite":
-            tx.session.execute(text("PRAGMA defer_foreign_keys = ON"))
-        tx.session.execute(
-            text("UPDATE leaves SET event_id = :other WHERE event_id = :id"), {"id": event_id, "other": 10**9}
-        )
+    tx.session.execute(delete(Leaf).where(Leaf.position == 30))
     tx.session.execute(delete(Event).where(Event.id == event_id))
 
 
@@ -207,7 +202,7 @@ TAMPERINGS: dict[str, tuple[Tamper, str]] = {
         lambda tx, _: tx.session.execute(update(Leaf).where(Leaf.position == 30).values(leaf_hash=bytes(32))),
         "entry 30 does not have the hash",
     ),
-    "event and leaf deleted": (lambda tx, _: delete_event(tx, with_leaf=True), "entries 30 to 30 .* deleted"),
+    "event and leaf deleted": (lambda tx, _: delete_event(tx), "entries 30 to 30 .* deleted"),
     "leaf deleted": (
         lambda tx, _: tx.session.execute(delete(Leaf).where(Leaf.position == 30)),
         "entries 30 to 30 .* deleted",
@@ -262,6 +257,40 @@ def test_tampering_is_found(filled: World, how: str) -> None:
         unguard(tx)
         tamper(tx, filled)
     assert re.search(told, "\n".join(findings(filled)))
+
+
+def test_a_gap_is_named_once_and_accuses_no_checkpoint(filled: World) -> None:
+    with filled.ledger.database.begin() as tx:
+        unguard(tx)
+        delete_event(tx)
+    assert findings(filled) == ["entries 30 to 30 of the log were deleted"]
+
+
+def test_what_an_earlier_checkpoint_vouches_for_is_not_suspected(filled: World) -> None:
+    with filled.ledger.database.begin() as tx:
+        first_batch = min(row.size for row in proofs.checkpoints(tx))
+        unguard(tx)
+        tx.session.execute(update(Leaf).where(Leaf.position == first_batch + 3).values(leaf_hash=bytes(32)))
+    told = "\n".join(findings(filled))
+    assert f"does not fit: entries {first_batch} to " in told
+    assert "entries 0 to" not in told
+
+
+def test_an_event_deleted_from_under_its_entry_is_named(filled: World) -> None:
+    """The foreign key forbids it; whoever owns the database can lift that too."""
+    engine = filled.ledger.database.engine
+    with filled.ledger.database.read() as tx:
+        event_id = first(tx, 30)
+    if filled.ledger.database.is_sqlite:
+        with closing(sqlite3.connect(engine.url.database or "")) as raw, raw:
+            raw.execute("DROP TRIGGER events_no_delete")
+            raw.execute("DELETE FROM events WHERE id = ?", (event_id,))  # this connection minds no foreign keys
+    else:
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE leaves DROP CONSTRAINT fk_leaves_event_id"))
+            connection.execute(text("ALTER TABLE events DISABLE TRIGGER USER"))
+            connection.execute(text("DELETE FROM events WHERE id = :id"), {"id": event_id})
+    assert findings(filled) == [f"event {event_id}, entry 30 of the log, was deleted"]
 
 
 def rewrite(world: World) -> None:
