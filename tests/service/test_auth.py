@@ -10,7 +10,7 @@ import pytest
 from support.site import NPZ, Site, npz
 
 from ledger.tenants import SCOPES
-from service.auth import presented_key
+from service.auth import is_guarded, presented_key
 from service.refusals import NotAuthenticated
 
 ID = "0" * 32
@@ -108,6 +108,14 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("GET", "/v1/webhooks/{webhook_id}/deliveries"): {"audit:read"},
     ("GET", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}"): {"audit:read"},
     ("POST", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"): set(),
+    ("GET", "/metrics"): {"audit:read"},
+    ("GET", "/v2"): ALL,
+    ("GET", "/v2/models/{name}"): READ_MODELS,
+    ("GET", "/v2/models/{name}/versions/{number}"): READ_MODELS,
+    ("GET", "/v2/models/{name}/ready"): READ_MODELS,
+    ("GET", "/v2/models/{name}/versions/{number}/ready"): READ_MODELS,
+    ("POST", "/v2/models/{name}/infer"): {"predict"},
+    ("POST", "/v2/models/{name}/versions/{number}/infer"): {"predict"},
 }
 """The scopes that open each address; `admin` opens all of them."""
 BODIES: dict[str, Any] = {
@@ -133,7 +141,7 @@ BODIES: dict[str, Any] = {
 
 def test_the_matrix_names_every_guarded_address(site: Site) -> None:
     described = site.client.get("/openapi.json").json()["paths"]
-    there = {(verb.upper(), path) for path, verbs in described.items() for verb in verbs if path.startswith("/v1")}
+    there = {(verb.upper(), path) for path, verbs in described.items() for verb in verbs if is_guarded(path)}
     assert there == set(MATRIX)
 
 
