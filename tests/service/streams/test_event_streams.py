@@ -80,7 +80,7 @@ def world(request: pytest.FixtureRequest, new_world: NewWorld) -> World:
 
 @pytest.fixture
 def client(world: World, tmp_path: Path) -> Iterator[httpx.Client]:
-    with serving(world, tmp_path, streams_per_key=3) as (url, key):
+    with serving(world, tmp_path, streams_per_key=4) as (url, key):
         headers = {"Authorization": f"Bearer {key}", "Accept-Encoding": "gzip"}
         with httpx.Client(base_url=url, headers=headers, trust_env=False) as found:
             yield found
@@ -138,6 +138,10 @@ def test_everything_of_a_tenant_is_followed_and_nothing_of_another(world: World,
         == 404
     )
     assert theirs.events == []
+    ahead = Followed(client, "/v1/events", **{"Last-Event-ID": str(int(found[1].id) + 1)})  # told by another process
+    world.forget("c")
+    last = world.forget("d")
+    assert [one.data["request"] for one in ahead.wait_for(1)] == [last]
 
 
 def test_one_look_serves_all_streams(world: World, client: httpx.Client) -> None:
@@ -161,10 +165,10 @@ def test_a_key_has_so_many_streams_and_gets_room_when_one_ends(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_streams, "HEARTBEAT_S", 0.05)
-    streams = [Followed(client, "/v1/events") for _ in range(3)]
+    streams = [Followed(client, "/v1/events") for _ in range(4)]
     refused = client.get("/v1/events")
     assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-streams")
-    assert [stream.status for stream in streams] == [200] * 3
+    assert [stream.status for stream in streams] == [200] * 4
     streams[0].leave()
     wait_until(lambda: is_open(client), 30, "room for another stream")
 
