@@ -12,9 +12,9 @@ from rich.table import Table
 from ledger import key_rotation
 from ledger import signing_keys as keys
 from ledger.log.sequencer import sequence
-from service.api.signing_keys import described, revocation_list
 from service.commands.beside import beside_service
 from service.commands.common import USAGE, AsJson, DataDir, SettingsFile, err, out, print_json
+from service.key_lists import described, revocation_list
 
 signing_keys = typer.Typer(
     no_args_is_help=True, help="List, rotate and revoke the keys that sign certificates and the log."

@@ -25,7 +25,7 @@ from ledger.log.verify import LogKey, verify_log
 from ledger.migrate import downgrade, upgrade
 from ledger.signing_keys import KnownKey
 from ledger.tables import Event, LogState
-from service.api.signing_keys import described
+from service.key_lists import described
 
 POINTS = ("key_written", "announced", "placed", "activated", "destroyed")
 
@@ -148,12 +148,24 @@ def test_whoever_kept_the_first_key_is_led_to_the_newest(world: World) -> None:
 def test_the_hand_over_is_an_event_with_a_proof(world: World) -> None:
     first = signs(world)
     new = rotate(world.ledger).key_id
+    with world.ledger.database.begin() as tx:
+        signing_keys.revoke(tx, world.ledger.ring, first, reason="superseded")
     with world.ledger.database.read() as tx:
-        query = select(Event.kind, Event.subject).where(Event.kind.like("signing_key.%")).order_by(Event.id)
-        found = [tuple(row) for row in tx.session.execute(query)]
+        query = select(Event.body).where(Event.kind.like("signing_key.%")).order_by(Event.id)
+        bodies = [json.loads(body) for body in tx.session.execute(query).scalars()]
         assert proofs.of_announcement(tx, new) is not None
         assert proofs.of_announcement(tx, first) is None
-    assert found == [("signing_key.announced", new), ("signing_key.activated", new)]
+    assert [(body["kind"], body["subject"]) for body in bodies] == [
+        ("signing_key.announced", new),
+        ("signing_key.activated", new),
+        ("signing_key.revoked", first),
+    ]
+    always = {"v", "tenant", "kind", "subject", "at"}
+    assert [body.keys() - always for body in bodies] == [
+        {"public_key", "replaces", "handover", "old_key_signed"},
+        {"replaces"},
+        {"reason", "not_after", "log_size"},
+    ], "whoever adds a fact must think about what it tells"
 
 
 def test_a_rotation_that_dies_leaves_a_key_that_signs_and_can_be_repeated(world: World) -> None:

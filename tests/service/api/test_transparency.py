@@ -14,7 +14,7 @@ from evidence.checkpoint import open_checkpoint
 from evidence.merkle import check_consistency
 from evidence.signed_note import NoteKey
 from ledger.log.sequencer import sequence
-from service.api.operations import SigningKey
+from service.api.signing_keys import SigningKey
 
 
 @pytest.fixture

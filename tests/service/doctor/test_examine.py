@@ -18,6 +18,8 @@ from sqlalchemy import text, update
 from support.ports import free_port
 from support.world import NewWorld, World, person
 
+from ledger.key_rotation import rotate
+from ledger.keys import KeyRing
 from ledger.ledger import open_ledger
 from ledger.migrate import upgrade
 from ledger.settings import LedgerSettings
@@ -173,6 +175,16 @@ def test_keys(world: World, name: str) -> None:
     assert "cannot be used" in sick(settings)["keys"].what
     file.write_bytes(content)
     assert "keys" not in sick(settings)
+
+
+def test_the_key_that_signs_is_lost(world: World) -> None:
+    signs = rotate(world.ledger).key_id
+    assert "keys" not in sick(settings_of(world))
+    (world.ledger.ring.directory / f"signing-{signs}.key").rename(world.ledger.ring.directory / "signing.key")
+    assert "keys" not in sick(settings_of(world)), "what it is called does not matter"
+    (world.ledger.ring.directory / "signing.key").unlink()
+    KeyRing.open(world.ledger.ring.directory, random=os.urandom)  # a process that starts makes another one
+    assert signs in sick(settings_of(world))["keys"].what
 
 
 def test_keys_of_another_installation(world: World, tmp_path: Path) -> None:
