@@ -15,15 +15,16 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from ledger import signing_keys
 from ledger.errors import LedgerError
 from ledger.ledger import Ledger
-from ledger.log.verify import Verified, verify_log
+from ledger.log.verify import LogKey, Verified, verify_log
 
 log = structlog.get_logger(__name__)
 
 PATIENCE_S = 1.0
 _STEPS = (
-    ("signatures", "Every checkpoint is signed by this log's key, and says what its row says",
+    ("signatures", "Every checkpoint is signed by a key of this log, and says what its row says",
      r"checkpoint \d+ was edited|your checkpoint"),
     ("events", "Every entry has the hash of its event, and every event is what its content says",
      r"event \d+, entry|entry \d+ does not have"),
@@ -79,7 +80,7 @@ def sorted_out(found: Verified) -> Outcome:
     return Outcome(found.size, found.checkpoints, found.waiting, steps)
 
 
-def check(ledger: Ledger, public_key: bytes, turn: threading.Lock) -> Iterator[float | Outcome]:
+def check(ledger: Ledger, turn: threading.Lock) -> Iterator[float | Outcome]:
     """Yield how much of the log has been recomputed (0 to 1), again and again, and in the end the outcome.
 
     `turn` is held while a check goes on. Whoever stops asking leaves the thread to end by itself.
@@ -92,7 +93,9 @@ def check(ledger: Ledger, public_key: bytes, turn: threading.Lock) -> Iterator[f
             return
         try:
             with ledger.database.read() as tx:
-                told.put(sorted_out(verify_log(tx, public_key, on_progress=told.put)))
+                known = signing_keys.known(tx, ledger.ring)
+                keys = [LogKey(key.public, revoked=key.state == signing_keys.REVOKED) for key in known]
+                told.put(sorted_out(verify_log(tx, keys, on_progress=told.put)))
         except (DBAPIError, PoolTimeout, LedgerError) as problem:
             log.warning("log.check_failed", raised=type(problem).__name__)
             told.put(Outcome(problem="the database does not answer; try again later"))

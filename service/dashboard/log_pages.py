@@ -47,7 +47,7 @@ def check(request: Request, principal: Visitor) -> Response:
     context = context_of(request.scope)
     with context.ledger.database.read() as tx:
         frame = bytes(render(request, "log_check.html", principal, now=tx.now, line=LINE).body).decode()
-    said = log_check.check(context.ledger, context.ledger.ring.public_key_raw(), context.log_checking)
+    said = log_check.check(context.ledger, context.log_checking)
     # Compressed, it would wait in the compressor instead of being shown.
     headers = {**HEADERS, "Content-Encoding": "identity", "X-Accel-Buffering": "no"}
     return StreamingResponse(_growing(frame, said), media_type="text/html; charset=utf-8", headers=headers)

@@ -13,7 +13,9 @@ from support.told import erase
 from evidence.dsse import IN_TOTO
 from ledger import dsse
 from ledger.events import canonical_bytes
+from ledger.key_rotation import rotate
 from ledger.keys import KeyRing
+from ledger.log.sequencer import sequence
 from ledger.tables import Certificate, ModelVersion
 
 
@@ -29,7 +31,7 @@ def replace_envelope(site: Site, request_id: str, envelope: bytes) -> None:
         assert tx.session.connection().execute(changed).rowcount == 1
 
 
-def test_every_check_is_shown_and_stays_true_after_the_next_erasure(site: Site, erased: str) -> None:
+def test_every_check_is_shown_and_stays_true_after_a_new_key_and_the_next_erasure(site: Site, erased: str) -> None:
     passed = {
         "signature": "passed",
         "form and consistency": "passed",
@@ -41,10 +43,15 @@ def test_every_check_is_shown_and_stays_true_after_the_next_erasure(site: Site, 
     assert "<html" not in part.text  # a script puts the checks into the page
     assert "Version 2 answers, the version named" in part.text
     assert f"certificate-{erased}.tlog-proof" in part.text
+    rotate(site.world.ledger)
     latest = erase(site, "barnaby", log=False)
     assert ends(site, erased) == passed
     assert ends(site, latest) == passed | {"place in the log": "open"}
     assert "valid as far as can be said now" in site.client.get(f"/dashboard/requests/{latest}/verify").text
+    sequence(site.world.ledger.database, site.world.ledger.ring)
+    assert ends(site, latest) == passed
+    assert "nats left" in page(site, f"/dashboard/requests/{erased}").text("certificate")[0]  # of the key before
+    assert "The log is whole" in page(site, "/dashboard/log/check").text("outcome")[0]
     assert "Version 3 answers, made after version 2" in site.client.get(f"/dashboard/requests/{erased}/verify").text
 
 
