@@ -326,8 +326,7 @@ def test_events_name_only_facts_that_are_listed_here(world: World, guesses: list
     allowed = {"v", "tenant", "kind", "subject", "at", "cohort_kind", "cohort", "records", "core_cohort", "core"}
     allowed |= {"selector", "regulation", "due_at", "seq", "outcome", "model", "number", "anchor", "checks"}
     allowed |= {"weights", "statistics", "removed", "solved", "gone", "unserved"}
-    allowed |= {"certificate"}  # a digest of salted commitments, random ids and times
-    allowed |= {"days"}  # of a retention period, which somebody has chosen
+    allowed |= {"certificate", "days"}  # a digest of salted commitments, random ids and times; of a retention period
     with world.ledger.database.read() as tx:
         bodies = [json.loads(body) for body in tx.session.execute(select(Event.body)).scalars()]
     assert {name for body in bodies for name in body} <= allowed
