@@ -9,7 +9,7 @@ seed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import delete, select, update
 
@@ -17,7 +17,7 @@ from evidence.commitment import SALT_SIZE, Commitment, What, salt
 from evidence.receipt import Receipt
 from ledger import tables
 from ledger.database import Transaction
-from ledger.errors import NotFound, WrongState
+from ledger.errors import LedgerError, NotFound, WrongState
 from ledger.events import canonical_bytes
 from ledger.keys import KeyRing
 from ledger.sealed import seal, unseal
@@ -40,6 +40,15 @@ def issue(tx: Transaction, ring: KeyRing, request: ForgetRequest, selector: Sele
     }
     sealed = seal(canonical_bytes(secret), ring=ring, context=_context(request), random=tx.random)
     tx.session.add(tables.Receipt(request_id=request.id, sealed=sealed))
+
+
+def issue_all(
+    tx: Transaction, ring: KeyRing, selectors: Iterable[Selector], outcomes: Iterable[ForgetRequest | LedgerError]
+) -> None:
+    """Do what `issue` does for each of these selectors that was accepted (`filing.accept_all`)."""
+    for selector, request in zip(selectors, outcomes, strict=True):
+        if isinstance(request, ForgetRequest):
+            issue(tx, ring, request, selector)
 
 
 def _names(selector: Selector) -> list[tuple[What, str]]:

@@ -249,9 +249,7 @@ def _accept(
     """Accept requests as long as there is room; return the answer to each, in order."""
     hasher = tenants.alias_hasher(tx, context.ledger.ring, tenant_id)
     outcomes = filing.accept_all(tx, tenant_id, asked, hasher, most=context.settings.max_open_requests)
-    for one, row in zip(asked, outcomes, strict=True):
-        if isinstance(row, tables.ForgetRequest):
-            receipts.issue(tx, context.ledger.ring, row, one.selector)
+    receipts.issue_all(tx, context.ledger.ring, (one.selector for one in asked), outcomes)
     answers = iter(shown(tx, [row for row in outcomes if isinstance(row, tables.ForgetRequest)]))
     return [one if isinstance(one, Exception) else next(answers) for one in outcomes]
 

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from ledger import catalog, filing, jobs, requests, sessions, tenants
+from ledger import catalog, filing, jobs, receipts, requests, sessions, tenants
 from ledger.database import Transaction
 from ledger.errors import InvalidIdentifier, LedgerError, QuotaExceeded, SelectorInvalid
 from ledger.identity import FORMATS
@@ -90,6 +90,7 @@ def forget(
         (outcome,) = filing.accept_all(tx, principal.tenant_id, [asked], hasher, most=most)
         if isinstance(outcome, LedgerError):
             raise outcome
+        receipts.issue(tx, context.ledger.ring, outcome, selector)
         return outcome.id
 
     try:
