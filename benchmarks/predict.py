@@ -207,7 +207,7 @@ def train(client: LacunaClient, kind: str, architecture: str) -> str:
 
 def several_processes(folder: Path, seconds: float, most: int) -> None:
     """Print the throughput of 1, 2, ... API processes on one PostgreSQL."""
-    sys.path.insert(0, "tests")
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the installation is the one of the tests
     from support.deployment import Deployment
     from support.postgres import start_postgres, temporary_database
 
