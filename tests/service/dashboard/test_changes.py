@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 from support.browser import SECRET, Browser, add_person, signed_in
+from support.issued import receipt_of
 from support.mentions import mentions
 from support.site import Site
 from support.world import person
 
+from evidence.receipt import check_receipt
 from ledger.tables import Event, ForgetRequest, Job
 from service.dashboard.changes import NO_COHORT, NO_NUMBERS, UNCONFIRMED
 
@@ -43,6 +45,7 @@ def test_a_person_files_a_request_and_withdraws_it(any_site: Site) -> None:
     assert sent.headers["location"] == f"/dashboard/requests/{row.id}"
     assert (row.state, row.selector_kind, row.regulation) == ("accepted", "subjects", "gdpr")
     assert len(any_site.nudges) == nudges + 1
+    check_receipt(receipt_of(any_site.world, row.id), row.commitment, WHO)
     withdrawn = browser.post(f"/dashboard/requests/{row.id}/cancel", page="/dashboard/keys")
     assert withdrawn.status_code == 303
     assert requests(any_site)[0].state == "cancelled"
