@@ -1,8 +1,9 @@
 """What does the leakage meter add to a prediction?
 
-Run it from the repository's root: `python -m benchmarks.meter`. It makes a small model on SQLite and asks the meter as an
-API process does: for a version that a key sees for the first time (one durable transaction), for one that it has seen (a
-look into a dictionary, and a count), and for the judgement beside the queries. The baseline is an empty coroutine.
+Run it from the repository's root: `python -m benchmarks.meter`. It makes a small model on SQLite and asks the meter as
+an API process does: for a version that a key sees for the first time (one durable transaction), for one that it has
+seen (a look into a dictionary, and a count), and for the judgement beside the queries. The baseline is an empty
+coroutine.
 """
 
 from __future__ import annotations
