@@ -112,6 +112,10 @@ ROUTERS = (
 )
 
 
+READY_S = 5.0
+"""How long a process that starts waits for the versions that it is to answer from; it answers other requests then."""
+
+
 def do_nothing() -> None:
     """Nudge nobody: workers look for jobs by themselves."""
 
@@ -176,6 +180,7 @@ def create_app(
         streams.start()
         housekeeping.start()
         registry.start(asyncio.get_running_loop())
+        await run_in_threadpool(registry.wait_until_ready, READY_S)
         try:
             yield
         finally:

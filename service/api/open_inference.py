@@ -111,7 +111,7 @@ _NOT_READY: dict[int | str, dict[str, Any]] = {
 @router.get("/health/ready", summary="Can the process predict?", response_model=Health, responses=_NOT_READY)
 async def ready(request: Request) -> Response:
     """400 while no leases are renewed, so that nothing can be predicted. Needs no key."""
-    return _health(Health(live=True, ready=context_of(request.scope).registry.running))
+    return _health(Health(live=True, ready=context_of(request.scope).registry.ready))
 
 
 def _health(health: Health) -> Response:

@@ -47,7 +47,7 @@ async def health() -> Alive:
 
 @router.get("/readyz", summary="Can the process work?", tags=["operations"], responses=documented())
 def readiness(request: Request, response: Response) -> Ready:
-    """503 while the database cannot be reached or has other tables, or serving has stopped, or is about to.
+    """503 while the database cannot be reached or has other tables, or no version is in service yet or any more.
 
     Needs no key.
     """
@@ -56,7 +56,7 @@ def readiness(request: Request, response: Response) -> Ready:
     with context.ledger.database.read() as tx:
         waiting_us = jobs.longest_wait(tx)
     draining = getattr(request.app.state, "draining", None)
-    serving = context.registry.running and not (draining is not None and draining.begun)
+    serving = context.registry.ready and not (draining is not None and draining.begun)
     if not serving:
         response.status_code = 503
     return Ready(

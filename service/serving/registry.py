@@ -93,6 +93,7 @@ class Registry:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load-version")
         self._wake = threading.Event()
         self._stopping = False
+        self._settled = threading.Event()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -116,6 +117,15 @@ class Registry:
     def running(self) -> bool:
         """Whether the thread that renews the leases is alive."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every version that can be read has been in service once: before, queries are refused."""
+        return self.running and self._settled.is_set()
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait for what was active when this process began, but no longer than this. Not to be called on the loop."""
+        return self._settled.wait(timeout_s)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to watch the ledger. `loop` is the event loop on which answers are sent."""
@@ -166,6 +176,8 @@ class Registry:
         self._loads = {i: one for i, one in self._loads.items() if i in wanted}
         if loaded or unwanted or self._half_over():
             self._renew()
+        if all(self._is_broken(one) or self._is_held(one) for one in wanted.values()):
+            self._settled.set()
 
     def _loaded(self, wanted: Servable) -> ServedModel | None:
         """Return the wanted version if it is newly there; otherwise see to it that it is being loaded."""
@@ -200,6 +212,11 @@ class Registry:
             and begun.result.done()
             and begun.result.exception() is not None
         )
+
+    def _is_held(self, wanted: Servable) -> bool:
+        """Whether the line is in service under a lease."""
+        served = self._served.get(wanted.line_id)
+        return served is not None and served.model_id in self._held
 
     def _on_the_loop(self, loaded: Sequence[ServedModel], unwanted: Sequence[str]) -> None:
         """Swap on the event loop and wait for it: between two of its steps, `current` never changes."""

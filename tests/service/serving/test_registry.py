@@ -258,3 +258,27 @@ def test_a_silent_database_ends_the_answers(
     monkeypatch.undo()
     registry.refresh()
     assert registry.current(small_world.model_id) is not None
+
+
+def test_a_process_is_ready_once_what_was_active_at_its_start_is_in_service(
+    small_world: World, new_registry: NewRegistry
+) -> None:
+    registry = new_registry(small_world)
+    registry.refresh()  # only begins to load it
+    assert not registry.wait_until_ready(0)
+    settle(registry, small_world.model_id, 1)
+    assert registry.wait_until_ready(0)
+
+
+def test_a_version_that_cannot_be_read_keeps_no_process_from_being_ready(
+    small_world: World, new_registry: NewRegistry
+) -> None:
+    small_world.ledger.objects.delete(small_world.active().weights_object or "")
+    registry = new_registry(small_world)
+
+    def ready() -> bool:
+        registry.refresh()
+        return registry.wait_until_ready(0)
+
+    wait_until(ready, 30, "the process to be ready")
+    assert registry.current(small_world.model_id) is None
