@@ -19,9 +19,14 @@ from workers.sweeping import sweep
 DAY_US = 86_400_000_000
 
 
+BOTH = pytest.mark.parametrize("world", ["sqlite", "postgres"], indirect=True)
+"""For what asks the databases in different ways."""
+
+
 @pytest.fixture
-def world(new_world: NewWorld, database_url: str) -> World:
-    return new_world(database_url, core_people=1)
+def world(request: pytest.FixtureRequest, new_world: NewWorld) -> World:
+    postgres = getattr(request, "param", "sqlite") == "postgres"
+    return new_world(request.getfixturevalue("fresh_postgres_database") if postgres else None, core_people=1)
 
 
 def age(world: World, upload_id: str, days: float) -> None:
@@ -55,6 +60,7 @@ def yesterday(world: World) -> None:
         tx.session.execute(update(Cohort).values(retention_day=Cohort.retention_day - 1))
 
 
+@BOTH
 def test_what_is_older_goes_with_a_certificate_and_the_rest_stays(world: World) -> None:
     old, new = world.upload(person("old")), world.upload(person("new"))
     age(world, old, 30.1)
@@ -96,6 +102,7 @@ def test_there_is_one_request_a_day_and_the_next_day_takes_what_came_due(world: 
     assert [row.outcome for row in filed(world)] == ["erased", "erased"]
 
 
+@BOTH
 def test_many_processes_at_once_file_one(world: World) -> None:
     age(world, world.upload(person("a")), 2)
     keep_for(world, 1)

@@ -15,8 +15,10 @@ COHORT = {"name": "more", "kind": "user", "shape": [6], "dtype": "float32", "cla
 
 
 @pytest.fixture
-def site(new_world: NewWorld, database_url: str, tmp_path: Path) -> Iterator[Site]:
-    with open_site(new_world(database_url, core_people=1), tmp_path, max_subject_records=3) as found:
+def site(request: pytest.FixtureRequest, new_world: NewWorld, tmp_path: Path) -> Iterator[Site]:
+    postgres = getattr(request, "param", "sqlite") == "postgres"
+    url = request.getfixturevalue("fresh_postgres_database") if postgres else None
+    with open_site(new_world(url, core_people=1), tmp_path, max_subject_records=3) as found:
         yield found
 
 
@@ -29,6 +31,7 @@ def records(*subjects: str | None, first: int = 0) -> bytes:
     return npz(**arrays, **({"subject": names} if any(subjects) else {}))
 
 
+@pytest.mark.parametrize("site", ["sqlite", "postgres"], indirect=True)
 def test_a_subject_has_no_more_records_than_it_may_over_all_cohorts(site: Site) -> None:
     other = site.client.post("/v1/cohorts", json=COHORT).json()["id"]
     assert site.upload(records("a", "a", "b")).status_code == 202

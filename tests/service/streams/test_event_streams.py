@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import event, update
+from support.following import Followed
 from support.mentions import mentions
 from support.serving import serving
 from support.waiting import wait_until
@@ -21,55 +22,11 @@ from ledger.log.following import Step
 from ledger.log.sequencer import sequence
 from ledger.tables import ApiKey
 from service.api import event_streams
-from service.client_events import Event, Following, Reader, follow
-from service.demo.running_service import running_service
+from service.client_events import Event, Following, follow
 from service.refusals import TooManyStreams
 from service.streams.hub import ROOM, Hub
 
 STATES = ["accepted", "scrubbing", "published", "purging", "completed"]
-
-
-class Followed:
-    """A stream that is read in a thread of its own."""
-
-    def __init__(self, client: httpx.Client, path: str, **headers: str) -> None:
-        self.events: list[Event] = []
-        self.lines: list[str] = []
-        self.status = 0
-        self.headers = httpx.Headers()
-        self.ended_well = False
-        self._over = threading.Event()
-        self._client = client
-        self._thread = threading.Thread(target=self._read, args=(path, headers), daemon=True)
-        self._thread.start()
-        wait_until(lambda: self.status, 30, "the stream to begin")
-
-    def _read(self, path: str, headers: dict[str, str]) -> None:
-        reader = Reader()
-        try:
-            with self._client.stream("GET", path, headers=headers, timeout=60) as answer:
-                self.headers, self.status = answer.headers, answer.status_code
-                for line in answer.iter_lines():
-                    if self._over.is_set():
-                        return
-                    self.lines.append(line)
-                    if (found := reader.line(line)) is not None:
-                        self.events.append(found)
-            self.ended_well = True
-        except httpx.TransportError:
-            return
-
-    def leave(self) -> None:
-        """Close the connection after the next line."""
-        self._over.set()
-
-    def wait_for(self, count: int) -> list[Event]:
-        wait_until(lambda: len(self.events) >= count, 30, f"{count} events")
-        return list(self.events)
-
-    def wait_for_end(self) -> None:
-        self._thread.join(30)
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -196,17 +153,6 @@ def test_a_silent_stream_shows_that_it_lives_and_ends_with_its_key(
         tx.session.execute(update(ApiKey).values(revoked_at=tx.now))
     stream.wait_for_end()
     assert stream.ended_well
-
-
-def test_stopping_the_server_ends_streams_at_once_and_whole(tmp_path: Path) -> None:
-    with running_service(tmp_path) as service:
-        headers = {"Authorization": f"Bearer {service.key}"}
-        client = httpx.Client(base_url=service.url, headers=headers, trust_env=False)
-        stream = Followed(client, "/v1/events")
-    # A stream that is cut off when the patience of the server ends has no last chunk.
-    stream.wait_for_end()
-    assert stream.ended_well
-    client.close()
 
 
 @pytest.mark.parametrize("world", ["sqlite"], indirect=True)
