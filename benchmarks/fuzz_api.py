@@ -9,10 +9,13 @@ and without a key.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import structlog
 
 
 def main() -> int:
@@ -28,6 +31,7 @@ def main() -> int:
     from support.fuzzed import fuzzed_service
     from support.fuzzing import fuzz
 
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     wrong = 0
     for which in options.keys:
         with tempfile.TemporaryDirectory() as folder, fuzzed_service(Path(folder)) as service:
