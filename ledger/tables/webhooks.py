@@ -11,7 +11,7 @@ from ledger.tables.base import Base, Id, Micros
 
 
 class WebhookEndpoint(Base):
-    """An address of a tenant that is told of events: `active` or `disabled`."""
+    """An address of a tenant that is told of events: `active`, `disabled`, or `deleted` a moment ago."""
 
     __tablename__ = "webhook_endpoints"
     __table_args__ = (Index(None, "tenant_id"),)

@@ -90,9 +90,11 @@ def _due(tx: Transaction) -> ColumnElement[bool]:
 def note(tx: Transaction, claimed: Claimed, answer: Answer) -> None:
     """Write down what came of an attempt. Nothing, if somebody else has taken the message over, or deleted it."""
     # The address first, as whoever disables or deletes it does: in one order, nobody waits in a circle.
-    endpoint = tx.session.get(WebhookEndpoint, claimed.endpoint_id, with_for_update=True, populate_existing=True)
+    # This lock lets others go on owing messages to it.
+    lock = {"key_share": True}
+    endpoint = tx.session.get(WebhookEndpoint, claimed.endpoint_id, with_for_update=lock, populate_existing=True)
     row = tx.session.get(WebhookDelivery, claimed.delivery_id, with_for_update=True, populate_existing=True)
-    if endpoint is None or row is None or row.lease_until != claimed.lease_until:
+    if endpoint is None or endpoint.state == "deleted" or row is None or row.lease_until != claimed.lease_until:
         return
     row.lease_until = None
     row.last_status, row.last_error = answer.status, answer.error
@@ -178,11 +180,16 @@ def _require_active(endpoint: WebhookEndpoint) -> None:
 
 
 def drop_old(database: Database) -> int:
-    """Delete what was delivered or given up a month ago; return how much."""
+    """Delete messages that ended a month ago, and addresses that were deleted an hour ago; return how many messages."""
     with database.read() as tx:
-        old = or_(WebhookDelivery.state == DELIVERED, WebhookDelivery.state == FAILED)
-        old = and_(old, WebhookDelivery.created_at < tx.now - KEPT_US)
-        if tx.session.execute(select(WebhookDelivery.id).where(old).limit(1)).first() is None:
+        gone = and_(WebhookEndpoint.state == "deleted", WebhookEndpoint.failing_since < tx.now - HOUR_US)
+        ended = and_(WebhookDelivery.state.in_((DELIVERED, FAILED)), WebhookDelivery.created_at < tx.now - KEPT_US)
+        old = or_(ended, WebhookDelivery.endpoint_id.in_(select(WebhookEndpoint.id).where(gone)))
+        found = [select(WebhookDelivery.id).where(old), select(WebhookEndpoint.id).where(gone)]
+        if all(tx.session.execute(query.limit(1)).first() is None for query in found):
             return 0
     with database.begin() as tx:
-        return tx.session.connection().execute(delete(WebhookDelivery).where(old)).rowcount
+        connection = tx.session.connection()
+        dropped = connection.execute(delete(WebhookDelivery).where(old)).rowcount
+        connection.execute(delete(WebhookEndpoint).where(gone))
+        return dropped

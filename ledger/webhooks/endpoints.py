@@ -19,7 +19,7 @@ from ledger.sealed import seal, unseal
 from ledger.tables import WebhookDelivery, WebhookEndpoint
 from ledger.webhooks import deliveries
 
-ACTIVE, DISABLED = "active", "disabled"
+ACTIVE, DISABLED, DELETED = "active", "disabled", "deleted"
 OPERATOR = "operator"
 MOST = 20
 """Addresses of one tenant: each event is written once for each of them."""
@@ -34,7 +34,8 @@ def register(
     The secret cannot be had again. Raises QuotaExceeded.
     """
     changes.lock_sequence(tx, tenant_id)  # two at once must not both find room
-    mine = select(func.count()).select_from(WebhookEndpoint).where(WebhookEndpoint.tenant_id == tenant_id)
+    mine = select(func.count()).select_from(WebhookEndpoint)
+    mine = mine.where(WebhookEndpoint.tenant_id == tenant_id, WebhookEndpoint.state != DELETED)
     if tx.session.execute(mine).scalar_one() >= MOST:
         raise QuotaExceeded(MOST, "webhooks", "Delete one that is not needed")
     endpoint_id, secret = tx.new_id(), new_secret(tx)
@@ -61,7 +62,9 @@ def new_secret(tx: Transaction) -> str:
 def get(tx: Transaction, tenant_id: str, endpoint_id: str, *, lock: bool = False) -> WebhookEndpoint:
     """Return an address of this tenant. Raises NotFound, also for another tenant's."""
     query = select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id, WebhookEndpoint.tenant_id == tenant_id)
-    row = tx.session.execute(query.with_for_update() if lock else query).scalar_one_or_none()
+    query = query.where(WebhookEndpoint.state != DELETED)
+    # This lock lets others go on owing messages to the address.
+    row = tx.session.execute(query.with_for_update(key_share=True) if lock else query).scalar_one_or_none()
     if row is None:
         raise NotFound("webhook", endpoint_id)
     return row
@@ -69,7 +72,7 @@ def get(tx: Transaction, tenant_id: str, endpoint_id: str, *, lock: bool = False
 
 def list_all(tx: Transaction, tenant_id: str) -> Sequence[WebhookEndpoint]:
     """Return all addresses of the tenant, oldest first."""
-    query = select(WebhookEndpoint).where(WebhookEndpoint.tenant_id == tenant_id)
+    query = select(WebhookEndpoint).where(WebhookEndpoint.tenant_id == tenant_id, WebhookEndpoint.state != DELETED)
     return tx.session.execute(query.order_by(WebhookEndpoint.created_at, WebhookEndpoint.id)).scalars().all()
 
 
@@ -98,10 +101,17 @@ def change(
 
 
 def remove(tx: Transaction, tenant_id: str, endpoint_id: str) -> None:
-    """Delete an address with everything it was or is to be sent. Raises NotFound."""
+    """Delete an address and its secrets, with everything it was or is to be sent. Raises NotFound.
+
+    An empty row stays for a while (`deliveries.drop_old`): a transaction that is under way may owe it a message, and
+    what that transaction does must not fail because of it.
+    """
     row = get(tx, tenant_id, endpoint_id, lock=True)
     tx.session.execute(delete(WebhookDelivery).where(WebhookDelivery.endpoint_id == row.id))
-    tx.session.delete(row)
+    row.state, row.why, row.label, row.failing_since = DELETED, None, "", tx.now
+    row.url = row.secret = b""
+    row.old_secret = None
+    tx.session.flush()
 
 
 def rotate(

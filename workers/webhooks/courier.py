@@ -48,7 +48,7 @@ def deliver_one(ledger: Ledger, post: Post, *, point: Callable[[str], None] = no
 def _deliver(ledger: Ledger, claimed: Claimed, post: Post, point: Callable[[str], None]) -> None:
     with ledger.database.read() as tx:
         endpoint = tx.session.get(WebhookEndpoint, claimed.endpoint_id)
-        if endpoint is None:  # deleted a moment ago, and its messages with it
+        if endpoint is None or endpoint.state != "active":  # deleted or disabled a moment ago
             return
         secrets, now = endpoints.secrets_of(endpoint, ledger.ring, tx.now), tx.now
         url = endpoints.url_of(endpoint, ledger.ring)

@@ -17,8 +17,9 @@ from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import upgrade
 from ledger.settings import LedgerSettings
 from ledger.tables import Event, WebhookDelivery, WebhookEndpoint
-from ledger.webhooks import deliveries, endpoints
+from ledger.webhooks import deliveries, endpoints, outbox
 from ledger.webhooks.deliveries import DELAYS_S, Answer, Claimed
+from ledger.webhooks.messages import Message
 
 URL = "https://hooks.example.org/token-17"
 HOUR_S = 3600
@@ -256,7 +257,7 @@ def test_old_secrets_sign_for_a_while_beside_new_ones(ledger: Ledger, tenant: st
     assert endpoints.secrets_of(row, ledger.ring, clock()) == [third]
 
 
-def test_there_is_room_for_twenty_and_deleting_makes_room(ledger: Ledger, tenant: str) -> None:
+def test_there_is_room_for_twenty_and_deleting_makes_room(ledger: Ledger, tenant: str, clock: FixedClock) -> None:
     ids = [register(ledger, tenant) for _ in range(endpoints.MOST)]
     happen(ledger, tenant)
     with pytest.raises(QuotaExceeded):
@@ -267,6 +268,33 @@ def test_there_is_room_for_twenty_and_deleting_makes_room(ledger: Ledger, tenant
             endpoints.get(tx, tenant, ids[0])
     assert len(owed(ledger)) == endpoints.MOST - 1
     register(ledger, tenant)
+    gone = endpoint(ledger, ids[0])
+    assert (gone.url, gone.secret, gone.label) == (b"", b"", "")
+    clock.advance(seconds=3601)
+    deliveries.drop_old(ledger.database)
+    with ledger.database.read() as tx:
+        assert tx.session.get(WebhookEndpoint, ids[0]) is None
+
+
+@BOTH
+def test_whoever_owes_a_message_while_its_address_is_deleted_does_not_fail(
+    ledger: Ledger, tenant: str, clock: FixedClock
+) -> None:
+    webhook = register(ledger, tenant)
+    happen(ledger, tenant)
+    claimed = deliveries.claim(ledger.database)
+    assert claimed is not None
+    with ledger.database.begin() as tx:
+        endpoints.remove(tx, tenant, webhook)
+    with ledger.database.begin() as tx:  # this transaction had looked before
+        outbox.owe(tx, tenant, webhook, Message("ping", {}))
+    with ledger.database.begin() as tx:
+        deliveries.note(tx, claimed, Answer(410))
+    assert endpoint(ledger, webhook).state == "deleted"
+    assert deliveries.claim(ledger.database) is None
+    clock.advance(seconds=3601)
+    assert deliveries.drop_old(ledger.database) == 1
+    assert owed(ledger) == []
 
 
 def test_what_ended_a_month_ago_is_deleted_and_what_waits_is_not(
