@@ -99,14 +99,15 @@ def request_part(request_id: RequestId, request: Request, principal: Visitor) ->
 @router.get("/requests/{request_id}/verify")
 def verify(request_id: RequestId, request: Request, principal: Visitor) -> HTMLResponse:
     """The certificate, checked now: each check with its end. A script gets the checks alone, to put into the page."""
-    ledger = context_of(request.scope).ledger
+    context = context_of(request.scope)
+    ledger = context.ledger
     with ledger.database.read() as tx:
         told = story(tx, ledger.ring, principal.tenant_id, request_id)
         certificate_of(tx, principal.tenant_id, request_id)  # 404 and why, if there is none
         given = verification.material(tx, ledger, principal.tenant_id, request_id)
         now = tx.now
     assert given is not None
-    checks = verification.checks(given, ledger, now)
+    checks = verification.checks(given, ledger, context.registry, now)
     template = "checks.html" if "hx-request" in request.headers else "request.html"
     return render(
         request, template, principal, now=now, s=told, part=_request_part(request, principal, told), checks=checks

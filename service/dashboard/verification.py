@@ -15,14 +15,15 @@ from evidence.certificate import examine
 from evidence.dsse import IN_TOTO
 from evidence.errors import EvidenceError
 from evidence.key_list import read_keys, signer_of
-from ledger import artifacts, requests, signing_keys, versions
+from ledger import artifacts, generations, requests, signing_keys, versions
 from ledger.database import Transaction
 from ledger.errors import LedgerError, NotFound
 from ledger.ledger import Ledger
 from ledger.log import proofs
 from ledger.tables import Model
-from service.api.signing_keys import revocation_list
 from service.dashboard import views
+from service.key_lists import revocation_list
+from service.serving.registry import Registry
 
 PASS, FAIL, OPEN = "pass", "fail", "open"
 SERVED = "Do answers come from the version named or one made after it, and do its stored weights open its commitment?"
@@ -42,7 +43,7 @@ class Check:
 class Material:
     """What the checks need, read at one moment: the service's keys (PEM), those that are revoked, the place in the log.
 
-    active: each model's active version, its number and its commitment. names: those of the models.
+    active: each model's active version, its number and its commitment. lines: each model's name, and its line's id.
     """
 
     envelope: bytes
@@ -50,7 +51,7 @@ class Material:
     revocations: str
     proof: str | None
     active: dict[str, tuple[int, str]]
-    names: dict[str, str]
+    lines: dict[str, tuple[str, str]]
 
 
 def material(tx: Transaction, ledger: Ledger, tenant_id: str, request_id: str) -> Material | None:
@@ -71,11 +72,14 @@ def material(tx: Transaction, ledger: Ledger, tenant_id: str, request_id: str) -
         json.dumps(revocation_list(tx)),
         proof,
         {model_id: (one.number, one.weights_commitment) for model_id, one in active.items()},
-        {model_id: tx.session.get_one(Model, model_id).name for model_id in covered},
+        {
+            model_id: (tx.session.get_one(Model, model_id).name, generations.of(tx, model_id).line_id)
+            for model_id in covered
+        },
     )
 
 
-def checks(given: Material, ledger: Ledger, now_us: int) -> list[Check]:
+def checks(given: Material, ledger: Ledger, registry: Registry, now_us: int) -> list[Check]:
     """Do every check. One that fails does not hide those after it, unless they cannot be done without it."""
     now = datetime.fromtimestamp(now_us / 1e6, UTC)
     signature = _one(
@@ -95,7 +99,7 @@ def checks(given: Material, ledger: Ledger, now_us: int) -> list[Check]:
         place = Check("place in the log", question, OPEN, "It waits for its place. That takes moments.")
     else:
         place = _one("place in the log", question, lambda: _in_log(given, now))
-    return [signature, form, place, *_served(given, ledger)]
+    return [signature, form, place, *_served(given, ledger, registry)]
 
 
 def _in_log(given: Material, now: datetime) -> str:
@@ -110,11 +114,12 @@ def _one(name: str, question: str, check: Callable[[], str]) -> Check:
         return Check(name, question, FAIL, f"No: {problem}.")
 
 
-def _served(given: Material, ledger: Ledger) -> Iterator[Check]:
+def _served(given: Material, ledger: Ledger, registry: Registry) -> Iterator[Check]:
     """Compare what each model answers from now with what the certificate names."""
     certificate: dict[str, Any] = views.certificate(given.envelope) or {}
     for model in certificate["models"]:
-        name = f"served now by {given.names.get(model['model'], model['model'])}"
+        known, line_id = given.lines.get(model["model"], (model["model"], model["model"]))
+        name = f"served now by {known}"
         certified, commitment = int(model["version"]), str(model["weights_commitment"])
         if model["model"] not in given.active:
             yield Check(name, SERVED, OPEN, "Nothing answers for this model now: it was replaced or destroyed.")
@@ -125,6 +130,10 @@ def _served(given: Material, ledger: Ledger) -> Iterator[Check]:
             continue
         if number == certified and active != commitment:
             yield Check(name, SERVED, FAIL, f"Version {number} answers, with another commitment to its weights.")
+            continue
+        here = registry.current(line_id)
+        if here is not None and here.model_id == model["model"] and here.number < certified:
+            yield Check(name, SERVED, FAIL, f"This process answers from version {here.number}, which is older.")
             continue
         yield _weights(ledger, name, model["model"], certified, number, active)
 
