@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import stat
@@ -13,9 +14,10 @@ from support.world import NewWorld, World
 
 from evidence.checkpoint import open_checkpoint
 from evidence.errors import NoteUnsigned
-from evidence.key_list import follow, read_key
+from evidence.key_list import HANDOVER, follow, read_key
 from evidence.signed_note import NoteKey
 from ledger import certificates, events, signing_keys
+from ledger.dsse import envelope_signed_by
 from ledger.errors import DowngradeRefused, KeyUnavailable, SigningKeyRefused
 from ledger.key_rotation import rotate
 from ledger.keys import KeyRing, signers_in
@@ -143,6 +145,12 @@ def test_whoever_kept_the_first_key_is_led_to_the_newest(world: World) -> None:
     assert [key.key_id for key in follow([first], text, revoked=[first.key_id])] == [first.key_id]
     forged = json.dumps({"items": [listed[0], {**listed[2], "handover": listed[1]["handover"]}]})
     assert newest not in [key.key_id for key in follow([first], forged, revoked=())]
+    said = json.loads(base64.b64decode(listed[2]["handover"]["payload"]))
+    own_word = envelope_signed_by(
+        json.dumps({**said, "old": first.key_id}).encode(), HANDOVER, [world.ledger.ring.signer(newest)]
+    )
+    forged = json.dumps({"items": [listed[0], {**listed[2], "handover": json.loads(own_word)}]})
+    assert [key.key_id for key in follow([first], forged, revoked=())] == [first.key_id], "nobody vouches for itself"
 
 
 def test_the_hand_over_is_an_event_with_a_proof(world: World) -> None:

@@ -286,6 +286,12 @@ def other_checks(past: Past) -> Any:
     return _changed(past, ModelVersion, version.id, checks=smaller)
 
 
+def other_version_elsewhere(past: Past) -> Any:
+    """The row of a version of another model, which the drawn certificates name too."""
+    version = past.version("krylov")
+    return _changed(past, ModelVersion, version.id, applied_seq=version.applied_seq + 1)
+
+
 def other_ridge(past: Past) -> Any:
     version = past.version("chosen")
     return _changed(past, ModelVersion, version.id, measured={**(version.measured or {}), "mu": 0.5})
@@ -328,5 +334,6 @@ TAMPERINGS: dict[str, tuple[Callable[[Past], Any], str, dict[str, str]]] = {
     "an old shard in the store": (old_object, "exact", {"objects": "no row knows it"}),
     "a server on an old version": (old_lease, "exact", {"requests": "may still answer"}),
     "a smaller bound": (other_checks, "krylov", {"stated": "bound is stated otherwise", "versions": "checks differ"}),
+    "a version of another model": (other_version_elsewhere, "exact", {"requests": "was published: seq differ"}),
     "another ridge": (other_ridge, "chosen", {"ridge": "not the one that is chosen"}),
 }
