@@ -74,7 +74,7 @@ class Traffic:
     def _ask(self, what: Callable[[LacunaClient], object]) -> object:
         """Ask a server that is ready; if it does not answer, another one. Each is asked on a connection of its own.
 
-        When all have refused, wait as long as a 503 tells, at most twice: a starved process loses its lease for a moment.
+        When all have refused, wait as a 503 tells, at most twice: a starved process loses its lease for a moment.
         """
         problem = "no server was ready"
         until = time.monotonic() + PATIENCE_S
