@@ -10,6 +10,7 @@ from service.client import LacunaClient
 
 OWN_PAGES = ("/dashboard/keys", "/dashboard/forget", f"/dashboard/requests/{'0' * 32}")
 SECRET = "correct horse battery"
+BAD = "<!doctype html><html><title>x</title><img src=''><p style='color:#999;background:#aaa'>pale</p></html>"
 
 
 def sign_in(page: Page, name: str, password: str) -> None:
@@ -141,3 +142,10 @@ def test_nothing_stands_in_anybodys_way(visitor: Visitor, scheme: str, width: in
             assert visitor.axe_violations(page) == [], path
             assert too_wide_by(page) == 0, path
     visitor.expect_trouble("404")
+
+
+def test_axe_would_find_a_bad_page(visitor: Visitor) -> None:
+    with visitor.page() as page:
+        page.set_content(BAD)
+        found = " ".join(visitor.axe_violations(page))
+    assert all(kind in found for kind in ("image-alt", "html-has-lang", "color-contrast"))
