@@ -74,3 +74,4 @@ def test_of_another_tenants_request_nothing_is_said(site: Site, forgotten: str) 
     other = site.client.get(f"/v1/forget-requests/{forgotten}/proof", headers=headers)
     assert own.status_code == other.status_code == 404
     assert own.json()["type"] == other.json()["type"]
+    assert own.json()["detail"].replace("0" * 32, "") == other.json()["detail"].replace(forgotten, "")
