@@ -10,7 +10,7 @@ from ledger import signing_keys
 from ledger.database import Transaction
 from ledger.signing_keys import KnownKey
 from ledger.tables import LogState
-from service.api.schemas import rfc3339
+from service.moments import rfc3339
 
 
 def described(key: KnownKey) -> dict[str, Any]:

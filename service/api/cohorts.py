@@ -12,11 +12,12 @@ from ledger import catalog, tables
 from ledger.database import Transaction
 from ledger.errors import NameTaken, NotFound, StoreFull
 from service.api.paging import NEXT_PAGE, Paged
-from service.api.schemas import Body, CohortId, Items, Name, when
+from service.api.schemas import Body, CohortId, Items, Name
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
+from service.moments import when
 from service.refusals import CursorRefused
 
 router = APIRouter(prefix="/v1/cohorts", tags=["cohorts"])

@@ -13,11 +13,12 @@ from starlette.concurrency import run_in_threadpool
 
 from ledger import core_imports, tables
 from ledger.errors import NotFound, StoreFull
-from service.api.schemas import ID_PATTERN, Items, when
+from service.api.schemas import ID_PATTERN, Items
 from service.auth import Principal, needs
 from service.context import Context, context_of
 from service.errors import documented
 from service.middleware import declared_length
+from service.moments import when
 from service.refusals import BodyNotOfType, BodyTooLarge
 from service.uploads.receive import nameless_file, receive
 from unlearning.architectures import parameter_count

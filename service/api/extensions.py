@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ledger import deadlines, extensions, requests, tables
 from ledger.errors import NotFound, ReasonRefused, StoreFull, UnknownTimeZone, WrongState
 from ledger.keys import KeyRing
-from service.api.schemas import Body, RequestId, when
+from service.api.schemas import Body, RequestId
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.moments import when
 
 router = APIRouter(prefix="/v1", tags=["forget requests"])
 

@@ -26,11 +26,12 @@ from ledger.errors import (
 from ledger.selectors import MOST_NAMED, Selector, SubjectName
 from service.api.paging import NEXT_PAGE, Paged
 from service.api.preferences import Preferred
-from service.api.schemas import Body, Id, Items, RequestId, rfc3339, when
+from service.api.schemas import Body, Id, Items, RequestId
 from service.auth import Principal, needs
 from service.context import Context, context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Once, Replay, Retryable
+from service.moments import rfc3339, when
 from service.refusals import CursorRefused, RequestStuck
 
 router = APIRouter(prefix="/v1/forget-requests", tags=["forget requests"])

@@ -18,11 +18,12 @@ from ledger.errors import (
     WrongCohortKind,
 )
 from service.api.models import Configuration, Model, NewModel, Registered, plan, shown
-from service.api.schemas import Body, Id, Items, ModelId, when
+from service.api.schemas import Body, Id, Items, ModelId
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
+from service.moments import when
 from service.refusals import PlanRefused
 from unlearning.errors import ArchitectureRefused, UnknownArchitecture
 

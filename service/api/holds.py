@@ -13,11 +13,12 @@ from ledger.errors import InvalidIdentifier, NotFound, ReasonRefused
 from ledger.keys import KeyRing
 from ledger.selectors import SubjectName
 from service.api.forget_requests import Subject
-from service.api.schemas import ID_PATTERN, Body, Items, when
+from service.api.schemas import ID_PATTERN, Body, Items
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
+from service.moments import when
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
 

@@ -14,10 +14,11 @@ from ledger.errors import NotFound, WrongState
 from service.api.dry_runs import READERS as DRY_RUN_READERS
 from service.api.dry_runs import Outlook
 from service.api.paging import NEXT_PAGE, Paged
-from service.api.schemas import Items, JobId, rfc3339, when
+from service.api.schemas import Items, JobId
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.moments import rfc3339, when
 from service.refusals import CursorRefused
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from ledger import api_keys, tables
 from ledger.errors import NotFound, OutputsInvalid, StoreFull, WrongState
 from ledger.tenants import SCOPES
-from service.api.schemas import ID_PATTERN, Body, Items, Name, rfc3339, when
+from service.api.schemas import ID_PATTERN, Body, Items, Name
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
+from service.moments import rfc3339, when
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 

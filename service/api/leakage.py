@@ -13,10 +13,11 @@ from ledger import api_keys, catalog, generations, leakage, recipients, sighting
 from ledger.database import Transaction
 from ledger.errors import NotFound
 from service.api.keys import KeyId
-from service.api.schemas import ID_PATTERN, Body, Items, ModelId, RequestId, when
+from service.api.schemas import ID_PATTERN, Body, Items, ModelId, RequestId
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.moments import when
 
 router = APIRouter(tags=["leakage"])
 

@@ -15,11 +15,12 @@ from ledger.errors import ModelRetired, NameTaken, NotFound, QuotaExceeded, Stor
 from service.api.conditional import TAGGED, tag
 from service.api.network_plan import network_plan
 from service.api.paging import NEXT_PAGE, Paged
-from service.api.schemas import Body, Id, Items, ModelId, Name, when
+from service.api.schemas import Body, Id, Items, ModelId, Name
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
+from service.moments import when
 from service.refusals import CursorRefused, PlanRefused
 from unlearning.architectures import Architectures
 from unlearning.choose_map import AUTO

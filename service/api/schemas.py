@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Path, Query
@@ -32,16 +31,3 @@ class Items(BaseModel, Generic[T]):
     """A list, wrapped so that more can be said beside it later."""
 
     items: Sequence[T] = Field(description="The items.")
-
-
-def rfc3339(micros: int | None) -> str | None:
-    """Return a time in UTC microseconds as `2026-11-01T12:00:00.000000Z`."""
-    if micros is None:
-        return None
-    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def when(micros: int) -> str:
-    """Return a time that is always there, as `rfc3339` does."""
-    return rfc3339(micros) or ""

@@ -12,10 +12,11 @@ from pydantic import BaseModel, Field
 from ledger import requests
 from ledger.errors import NotFound
 from ledger.log import proofs
-from service.api.schemas import Items, Limit, RequestId, when
+from service.api.schemas import Items, Limit, RequestId
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.moments import when
 
 router = APIRouter(tags=["transparency log"])
 

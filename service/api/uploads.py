@@ -24,10 +24,11 @@ from ledger.errors import (
 )
 from ledger.ledger import Ledger
 from service.api.records import Uploaded
-from service.api.schemas import ID_PATTERN, Body, CohortId, when
+from service.api.schemas import ID_PATTERN, Body, CohortId
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.moments import when
 from service.refusals import BodyTooLarge, UploadRefused
 from service.uploads.formats import Name
 from service.uploads.parts import append, finish

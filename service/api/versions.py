@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ledger import artifacts, catalog, generations, tables
 from ledger.errors import NotFound, ObjectMissing
 from service.api.paging import NEXT_PAGE, Paged
-from service.api.schemas import Body, Items, ModelId, VersionNumber, rfc3339, when
+from service.api.schemas import Body, Items, ModelId, VersionNumber
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
+from service.moments import rfc3339, when
 from service.refusals import CursorRefused, VersionGone
 
 router = APIRouter(prefix="/v1/models", tags=["versions"])

@@ -16,11 +16,12 @@ from ledger.webhooks import deliveries, endpoints, outbox
 from ledger.webhooks.messages import PING, TYPES, Message
 from ledger.webhooks.targets import LONGEST_URL
 from service.api.paging import NEXT_PAGE, Paged
-from service.api.schemas import ID_PATTERN, Body, Items, Name, rfc3339, when
+from service.api.schemas import ID_PATTERN, Body, Items, Name
 from service.auth import ADMIN, Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.idempotency import REFUSALS, Retryable
+from service.moments import rfc3339, when
 from service.refusals import CursorRefused
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])

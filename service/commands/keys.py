@@ -13,10 +13,10 @@ from sqlalchemy import select
 from ledger import api_keys, catalog, generations, leakage
 from ledger.tables import ApiKey, Tenant
 from ledger.tenants import SCOPES, create_tenant
-from service.api.schemas import rfc3339
 from service.commands.beside import TenantName, beside_service, tenant_named
 from service.commands.common import USAGE, AsJson, DataDir, SettingsFile, err, out, print_json
 from service.first_start import FIRST_TENANT
+from service.moments import rfc3339
 
 key = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys, directly in the database.")
 

@@ -15,10 +15,10 @@ from ledger.database import Transaction
 from ledger.errors import NotFound
 from ledger.passwords import Passwords
 from ledger.tables import Person
-from service.api.schemas import rfc3339
 from service.commands.beside import TenantName, beside_service, tenant_named
 from service.commands.common import USAGE, AsJson, DataDir, SettingsFile, err, out, print_json
 from service.first_start import FIRST_TENANT
+from service.moments import rfc3339
 
 people_commands = typer.Typer(no_args_is_help=True, help="Let people sign in to the dashboard.")
 

@@ -17,8 +17,8 @@ from ledger.figures import STATES
 from ledger.request_search import Search
 from ledger.tables import ForgetRequest
 from service.api.paging import Page
-from service.api.schemas import rfc3339
 from service.dashboard import views
+from service.moments import rfc3339
 
 ADDRESS = "/dashboard/requests"
 SIZES = (50, 200, 1000)
