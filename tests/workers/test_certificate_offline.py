@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.issued import Issued, Statement, in_the_first_form, receipt_of
+from support.world import NewWorld
 
 from evidence.certificate import OLDER, examine
 from evidence.checkpoint import Checkpoint
@@ -48,6 +49,14 @@ def test_a_certificate_holds_with_its_place_in_the_log(issued: Issued) -> None:
     assert found.not_covered
     alone = examine(issued.certificate, issued.key, now=LATER)
     assert (len(alone.proven), "no proof was given" in alone.said[-1]) == (2, True)
+
+
+def test_a_certificate_of_a_model_with_noise_holds(new_world: NewWorld) -> None:
+    noisy = {"solver": "krylov", "noise": "isotropic", "sigma": 0.2, "kappa": 0.002, "mu": 0.05}
+    made = Issued(new_world(), **noisy)
+    (said,) = made.statement()["predicate"]["models"]
+    assert (said["output_bound"], said["releases"]) == ("0.004", 2)
+    assert len(examine(made.certificate, made.key, proof=made.proof, now=LATER).proven) == 3
 
 
 def test_one_flipped_byte_anywhere_fails(issued: Issued) -> None:
