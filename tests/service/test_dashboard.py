@@ -187,7 +187,8 @@ def test_durations_are_in_the_unit_a_person_would_choose(micros: int | None, wor
     assert views.duration(micros) == words
 
 
-def test_the_picture_in_the_readme_is_small() -> None:
-    picture = Path(__file__).parents[2] / "docs" / "dashboard.png"
+@pytest.mark.parametrize("name", ["dashboard.png", "dashboard-request.png"])
+def test_the_pictures_in_the_readme_are_small(name: str) -> None:
+    picture = Path(__file__).parents[2] / "docs" / name
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size < 200_000
