@@ -6,12 +6,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
 from ledger import people
+from ledger.passwords import Passwords
 from support.site import Site
 
 SECRET = "correct horse battery"
+QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 
 
 @dataclass
@@ -64,7 +67,8 @@ def signed_in(site: Site, *scopes: str) -> Browser:
 
 
 def add_person(site: Site, name: str = "olga", role: str = people.ADMIN) -> str:
-    """Let a person sign in with SECRET; return their id."""
-    passwords = site.client.app.state.context.sign_ins.passwords  # type: ignore[attr-defined]  # a FastAPI
+    """Let a person sign in with SECRET, which the site hashes quickly from now on; return their id."""
+    sign_ins = site.client.app.state.context.sign_ins  # type: ignore[attr-defined]  # a FastAPI
+    passwords = sign_ins.passwords = Passwords(QUICK)
     with site.world.ledger.database.begin() as tx:
         return people.add(tx, site.world.tenant_id, name, role, passwords.hash(SECRET)).id
