@@ -5,7 +5,8 @@ on tables and a small convolutional network on images, and asks them over kept c
 them, in the same run: the bare torch call, a bare ASGI echo in uvicorn, and a plain FastAPI endpoint around the same
 torch call. `--processes` measures 1, 2 and 4 API processes on a PostgreSQL of its own; clients take them in turn.
 
-At a rate the loop is open: a request that starts late counts from when it was due.
+At a rate the loop is open: a request that starts late counts from when it was due. `cpu` is the processor time of the
+servers' processes for one answer, in milliseconds: on a machine busy with other things it says more than a clock.
 """
 
 from __future__ import annotations
@@ -86,8 +87,27 @@ class Connection:
         self._socket.close()
 
 
-def fire(target: Target, batch: int, clients: int, seconds: float, rate: float | None) -> tuple[list[float], float]:
-    """Ask from so many clients, at full speed or at a rate over all of them; return milliseconds and answers/s."""
+@dataclass(frozen=True)
+class Run:
+    """Milliseconds of every answer, answers in a second, and the servers' processor time for each, in milliseconds."""
+
+    took: Sequence[float]
+    rate: float
+    cpu_ms: float
+
+
+def servers_cpu_s() -> float:
+    """Return the processor time of all processes that this one has started."""
+    me, ticks = os.getpid(), 0
+    for children in Path(f"/proc/{me}/task").glob("*/children"):
+        for pid in children.read_text().split():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def fire(target: Target, batch: int, clients: int, seconds: float, rate: float | None) -> Run:
+    """Ask from so many clients, at full speed or at a rate over all of them."""
     body, took, lock = target.body(batch), list[float](), threading.Lock()
     start = time.perf_counter() + 0.2
 
@@ -114,42 +134,46 @@ def fire(target: Target, batch: int, clients: int, seconds: float, rate: float |
             warming.ask(body)
         warming.close()
     threads = [threading.Thread(target=client, args=(n,)) for n in range(clients)]
-    time.sleep(max(0.0, start - time.perf_counter()))
+    start = time.perf_counter() + 0.1
+    time.sleep(0.1)
+    used = servers_cpu_s()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return took, len(took) / seconds
+    lasted = time.perf_counter() - start
+    return Run(took, len(took) / lasted, 1000 * (servers_cpu_s() - used) / len(took))
 
 
-def row(name: str, batch: int, load: str, took: Sequence[float], rate: float | None) -> str:
+def row(name: str, batch: int, load: str, run: Run) -> str:
     """Return one line of the table."""
+    took = run.took
     cuts = statistics.quantiles(took, n=100) if len(took) > 1 else [took[0]] * 99
-    per_second = "" if rate is None else f"{rate:,.0f}"
-    return f"| {name:<34} | {batch:>5} | {load:<18} | {cuts[49]:>8.2f} | {cuts[98]:>8.2f} | {per_second:>9} |"
+    times = f"{cuts[49]:>8.2f} | {cuts[98]:>8.2f} | {run.cpu_ms:>8.2f}"
+    return f"| {name:<34} | {batch:>5} | {load:<18} | {times} | {run.rate:>9,.0f} |"
 
 
 def measure(target: Target, batches: Sequence[int], seconds: float, rates: Sequence[float]) -> None:
     """Print the lines of one target."""
     for batch in batches:
         for clients in (1, 8):
-            took, rate = fire(target, batch, clients, seconds, None)
-            print(row(target.name, batch, f"{clients} at full speed", took, rate), flush=True)
+            run = fire(target, batch, clients, seconds, None)
+            print(row(target.name, batch, f"{clients} at full speed", run), flush=True)
         for asked in rates if batch == 1 else ():
-            took, rate = fire(target, batch, 8, seconds, asked)
-            print(row(target.name, batch, f"8 at {asked:g}/s", took, rate), flush=True)
+            print(row(target.name, batch, f"8 at {asked:g}/s", fire(target, batch, 8, seconds, asked)), flush=True)
 
 
 def bare_torch(kind: str, batch: int, seconds: float) -> None:
     """Print what the network alone takes, without any server."""
     network, x = network_of(kind), torch.randn(batch, *SHAPES[kind])
-    took, until = [], time.perf_counter() + seconds
+    took, until, used = [], time.perf_counter() + seconds, time.process_time()
     with torch.inference_mode():
         while time.perf_counter() < until:
             started = time.perf_counter()
             network(x)
             took.append((time.perf_counter() - started) * 1000)
-    print(row(f"{kind}: torch alone", batch, "no server", took, len(took) / seconds), flush=True)
+    run = Run(took, len(took) / seconds, 1000 * (time.process_time() - used) / len(took))
+    print(row(f"{kind}: torch alone", batch, "no server", run), flush=True)
 
 
 def instances(kind: str, field: str) -> Callable[[int], bytes]:
@@ -242,8 +266,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=0, help="also measure up to so many API processes")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"| {'milliseconds':<34} | batch | {'clients':<18} |      p50 |      p99 | answers/s |")
-    print(f"| {'-' * 34} | ----- | {'-' * 18} | -------- | -------- | --------- |")
+    print(f"| {'milliseconds':<34} | batch | {'clients':<18} |      p50 |      p99 |      cpu | answers/s |")
+    print(f"| {'-' * 34} | ----- | {'-' * 18} | -------- | -------- | -------- | --------- |")
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.kinds:
             for batch in (1, 64):

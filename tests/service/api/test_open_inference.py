@@ -182,10 +182,12 @@ def test_requests_that_are_none(serving: Site) -> None:
         assert (answer.status_code, list(answer.json())) == (422, ["error"]), (body, answer.text)
         assert "planted" not in answer.text
     blob = {"inputs": [{"name": "x", "shape": [3, 6], "datatype": "FP32", "parameters": {"binary_data_size": 72}}]}
+    short = {"inputs": [blob["inputs"][0] | {"parameters": {"binary_data_size": 68}}]}
     not_numbers = np.full((3, 6), np.nan, "<f4").tobytes()
     for answer, status in (
         (binary(serving, blob, ADA.x.tobytes()[:-1]), 422),
         (binary(serving, blob, not_numbers), 422),
+        (binary(serving, short, ADA.x.tobytes()[:68]), 422),
         (binary(serving, {"inputs": [good]}, b"left"), 422),
         (binary(serving, blob, ADA.x.tobytes(), **{"Inference-Header-Content-Length": "99999"}), 400),
         (binary(serving, blob, ADA.x.tobytes(), **{"Inference-Header-Content-Length": "-1"}), 400),
