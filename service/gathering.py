@@ -47,12 +47,16 @@ class Gathering(Generic[Item, Answer]):
         return await future
 
     async def _work(self, group: str, run: Run[Item, Answer]) -> None:
-        """Do what waits until nothing does."""
+        """Do what waits until nothing does. If this is cancelled, those who wait are too."""
         waiting = self._waiting[group]
-        while waiting:
-            batch = [waiting.popleft() for _ in range(min(self._most, len(waiting)))]
-            await _do(batch, run)
-        del self._waiting[group]
+        try:
+            while waiting:
+                batch = [waiting.popleft() for _ in range(min(self._most, len(waiting)))]
+                await _do(batch, run)
+        finally:
+            del self._waiting[group]
+            for _, future in waiting:
+                future.cancel()
 
 
 async def _do(batch: list[tuple[Item, asyncio.Future[Answer]]], run: Run[Item, Answer]) -> None:
