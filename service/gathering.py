@@ -60,14 +60,14 @@ class Gathering(Generic[Item, Answer]):
 
 
 async def _do(batch: list[tuple[Item, asyncio.Future[Answer]]], run: Run[Item, Answer]) -> None:
-    try:
-        outcomes = await run_in_threadpool(run, [item for item, _ in batch])
-    except Exception as problem:  # noqa: BLE001 - handed on to everybody who waits: none of it was done
-        outcomes = [problem] * len(batch)
+    told: Sequence[Answer | BaseException] | BaseException
+    (told,) = await asyncio.gather(run_in_threadpool(run, [item for item, _ in batch]), return_exceptions=True)
+    # An error is everybody's who waits: none of it was done.
+    outcomes = [told] * len(batch) if isinstance(told, BaseException) else told
     for (_, future), outcome in zip(batch, outcomes, strict=True):
         if future.done():  # its caller has gone away
             continue
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
