@@ -27,10 +27,10 @@ from ledger import (
     versions,
 )
 from ledger.ledger import Ledger, open_ledger
-from ledger.migrate import upgrade
 from ledger.selectors import Selector, SubjectName, forms_of
 from ledger.settings import LedgerSettings
 from ledger.tables import ForgetRequest, Job, ModelVersion, Suppression
+from support.migrated import migrate
 from workers.deps import Deps
 from workers.runner import run_next
 
@@ -215,7 +215,7 @@ def make_world(folder: Path, database_url: str, *, shard_records: int = 4, core_
     """Return a migrated ledger with a tenant, a core cohort with records, an empty user cohort, and no model."""
     settings = LedgerSettings(data_dir=folder / "data", database_url=database_url, shard_records=shard_records)
     ledger = open_ledger(settings, clock=clock_us, random=secrets.token_bytes)
-    upgrade(ledger.database.engine)
+    migrate(ledger.database.engine)
     with ledger.database.begin() as tx:
         tenant = tenants.create_tenant(tx, ledger.ring, "default")
         made = [
