@@ -134,6 +134,7 @@ KINDS: dict[type[Exception], Kind] = {
     facts.BrokerUnreachable: UNAVAILABLE,
     facts.PersonRefused: Kind(422, "person-refused", "Nobody can sign in like that"),
     facts.PasswordRefused: Kind(422, "password-refused", "The password cannot be used"),
+    facts.LogDamaged: Kind(500, "log-damaged", "The transparency log is damaged"),
     facts.LedgerError: STORE_DAMAGED,
     OperationalError: UNAVAILABLE,
     InterfaceError: UNAVAILABLE,

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from ledger import batching
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, LogDamaged
 from ledger.log.sequencer import sequence
 from workers import sweeping
 from workers.deps import Deps
@@ -29,6 +29,7 @@ class Loop:
         self._wake = threading.Event()
         self._over = False
         self._swept_us = self._flushed_us = 0
+        self._log_damaged = False
 
     def nudge(self) -> None:
         """Look for jobs at once."""
@@ -60,11 +61,21 @@ class Loop:
         if self._deps.clock_us() - self._flushed_us >= FLUSH_EVERY_US:
             self._flushed_us = self._deps.clock_us()
             batching.flush(self._deps.ledger.database)
-            sequence(self._deps.ledger.database, self._deps.ledger.ring)
+            self._grow_log()
         if self._deps.clock_us() - self._swept_us < SWEEP_EVERY_US:
             return
         self._swept_us = self._deps.clock_us()
         sweep(self._deps)
+
+    def _grow_log(self) -> None:
+        """Give events their places. A damaged log holds nothing else up: deadlines run, and events wait for places."""
+        try:
+            sequence(self._deps.ledger.database, self._deps.ledger.ring)
+            self._log_damaged = False
+        except LogDamaged as problem:
+            if not self._log_damaged:  # once, not every second
+                log.error("log damaged", why=str(problem))
+            self._log_damaged = True
 
 
 def sweep(deps: Deps) -> None:

@@ -60,10 +60,10 @@ class Reconciler:
             try:
                 if batching.flush(self._ledger.database) and self._dispatcher is not None:
                     self._dispatcher.wake()
-                sequence(self._ledger.database, self._ledger.ring)
                 if time.monotonic() - swept >= self._settings.sweep_s:
                     swept = time.monotonic()
                     sweep(self._ledger)
+                sequence(self._ledger.database, self._ledger.ring)  # last: a damaged log holds nothing else up
                 failed = None
             except (DBAPIError, PoolTimeout, LedgerError) as problem:
                 failed = type(problem).__name__

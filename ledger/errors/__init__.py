@@ -11,6 +11,7 @@
     │   ├── StoreFull           no room, or over a quota
     │   ├── StoreReadOnly       read-only, or no permission
     │   └── StoreUnsuitable     the object store keeps what is deleted, or its address is wrong
+    ├── LogDamaged              rows of the transparency log are missing or were changed
     ├── SignatureInvalid        a signed envelope does not verify
     ├── SigningKeyRefused       a signing key cannot be rotated or revoked like this
     ├── MigrationNeeded         the database's tables are older or newer than this program
@@ -75,6 +76,7 @@ from ledger.errors.stores import (
     DowngradeRefused,
     InvalidIdentifier,
     KeyUnavailable,
+    LogDamaged,
     MigrationNeeded,
     ObjectCorrupt,
     ObjectMissing,
@@ -120,6 +122,7 @@ __all__ = [
     "LeaseLost",
     "LedgerError",
     "LineageBroken",
+    "LogDamaged",
     "MigrationNeeded",
     "ModelRetired",
     "NameTaken",

@@ -93,6 +93,17 @@ class StoreUnsuitable(StoreFailed):
         super().__init__(why, "Correct LACUNA_OBJECTS_URL, or the store itself, then start again")
 
 
+class LogDamaged(LedgerError):
+    """Rows of the transparency log are missing or were changed, so it can neither grow nor prove anything."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The transparency log is damaged: {why}. Events get no places in it until it is repaired. "
+            "`lacuna verify log` names the rows; restore them from a backup."
+        )
+        self.why = why
+
+
 class SignatureInvalid(LedgerError):
     """A signed envelope is malformed or was not signed by the given key."""
 

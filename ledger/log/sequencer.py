@@ -35,7 +35,7 @@ class Sequenced:
 def sequence(database: Database, ring: KeyRing) -> Sequenced:
     """Give every committed event that has none its place, batch by batch, and sign a checkpoint for each batch.
 
-    Cheap when there is nothing to do: one read. Safe from any number of processes.
+    Cheap when there is nothing to do: one read. Safe from any number of processes. Raises LogDamaged.
     """
     with database.read() as tx:
         state = tx.session.get(LogState, 1)

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from evidence.merkle import consistency_path, inclusion_path, node_hash, root
 from ledger.database import Transaction
+from ledger.errors import LogDamaged
 from ledger.tables import Leaf, LogNode
 
 TILE_LEVELS = 8
@@ -40,13 +41,16 @@ class StoredTree:
         return self._subtree(level + TILE_LEVELS, tile, stored=False)
 
     def _subtree(self, level: int, index: int, *, stored: bool = True) -> bytes:
-        """Return the root over leaves index * 2^level to (index + 1) * 2^level - 1, which must all be there."""
+        """Return the root over leaves index * 2^level to (index + 1) * 2^level - 1, which must all be there.
+
+        Raises LogDamaged.
+        """
         base = level - level % TILE_LEVELS if stored else level - TILE_LEVELS
         width = 1 << (level - base)
         first = index * width
         nodes = self._tile(base, first // TILE)[first % TILE : first % TILE + width]
         if len(nodes) != width:
-            raise LookupError(f"the log has no complete subtree {index} of level {level}")
+            raise LogDamaged(f"entries below node {index} of level {level} are missing")
         while len(nodes) > 1:
             nodes = [node_hash(nodes[i], nodes[i + 1]) for i in range(0, len(nodes), 2)]
         return nodes[0]

@@ -118,6 +118,7 @@ def _walk(
             signed.clear()  # behind a gap nothing stands at its place
             return tree.size
         findings += _entry(position, event_id, leaf, event)
+        leaf = leaf if isinstance(leaf, bytes) else b""  # named just now: it is not the hash of its event
         if event_id < last_event:
             suspects.append(position)
         last_event = event_id
@@ -173,6 +174,9 @@ def _entry(position: int, event_id: int, leaf: bytes, event: Event | None) -> It
     """Compare an entry with its event."""
     if event is None:
         yield f"event {event_id}, entry {position} of the log, was deleted"
+        return
+    if not isinstance(event.body, bytes):  # SQLite keeps whatever kind it is given
+        yield f"event {event_id}, entry {position}, was edited: its content is no event"
         return
     if leaf_hash(event.body) != event.leaf_hash:
         yield f"event {event_id}, entry {position}, was edited: its content does not have its hash"

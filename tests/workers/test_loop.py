@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 from support.clock import FixedClock
 from support.waiting import wait_until
 from support.world import NewWorld, World, make_deps, person
 
 from ledger import inventory, jobs, uploads
 from ledger.database import Database
+from ledger.errors import LogDamaged
 from ledger.objects import LocalObjectStore
 from ledger.tables import Job, StoredObject, Upload
 from workers import loop
@@ -140,3 +142,14 @@ def test_the_loop_sweeps_at_its_start(world: World) -> None:
 
     with running(world.deps, poll_s=3600):
         wait_until(abandoned, 30, "the sweep")
+
+
+def test_a_damaged_log_does_not_keep_people_from_being_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> None:
+        raise LogDamaged("entries are missing")
+
+    monkeypatch.setattr(loop, "sequence", damaged)
+    world.upload(person("a"))
+    with capture_logs() as logs, running(world.deps, poll_s=0.01):
+        wait_until(lambda: world.jobs("done") and not world.jobs("ready"), 30, "the job")
+    assert [line["event"] for line in logs].count("log damaged") == 1

@@ -20,7 +20,7 @@ from evidence.merkle import check_consistency, leaf_hash
 from evidence.tlog_proof import check_tlog_proof
 from ledger import events
 from ledger.database import Transaction
-from ledger.errors import NotFound
+from ledger.errors import LogDamaged, NotFound
 from ledger.log import proofs
 from ledger.log.sequencer import note_key, sequence
 from ledger.log.tree import TILE, StoredTree
@@ -370,3 +370,24 @@ def rewrite_without_change(world: World) -> None:
             tx.session.execute(delete(table))
         tx.session.execute(update(LogState).values(size=0, last_event_id=0))
     sequence(world.ledger.database, world.ledger.ring)
+
+
+@pytest.mark.parametrize("table", ["events", "leaves"])
+def test_a_row_of_text_is_named_like_any_other(new_world: NewWorld, table: str) -> None:
+    """SQLite keeps whatever kind of value it is given."""
+    world = new_world(core_people=1)
+    sequence(world.ledger.database, world.ledger.ring)
+    column, key = {"events": ("body", "id"), "leaves": ("leaf_hash", "position")}[table]
+    with world.ledger.database.begin() as tx:
+        unguard(tx)
+        tx.session.execute(text(f"UPDATE {table} SET {column} = 'text' WHERE {key} = 1"))
+    assert "was edited" in " ".join(findings(world))
+
+
+def test_a_log_without_some_of_its_entries_does_not_grow(filled: World) -> None:
+    with filled.ledger.database.begin() as tx:
+        unguard(tx)
+        tx.session.execute(delete(Leaf).where(Leaf.position >= 590))
+        events.append(tx, filled.tenant_id, "test.happened", "e" * 32)
+    with pytest.raises(LogDamaged, match="lacuna verify log"):
+        sequence(filled.ledger.database, filled.ledger.ring)
