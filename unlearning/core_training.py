@@ -14,6 +14,7 @@ BATCH_SIZE = 64
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 5e-2
 LABEL_SMOOTHING = 0.1
+CPU = torch.device("cpu")
 
 
 def silent(_fraction: float) -> None:
@@ -30,11 +31,13 @@ def train_core(
     learning_rate: float = LEARNING_RATE,
     generator: torch.Generator,
     on_progress: Callable[[float], None] = silent,
+    device: torch.device = CPU,
 ) -> None:
     """Train in place by cross-entropy with AdamW under a one-cycle schedule; end in evaluation mode.
 
     x (n, *input_shape) float32 prepared inputs, y (n,) int64 labels. Batches are drawn from `generator` alone, so the
-    result is the same, bit for bit, on one machine with one thread count. `on_progress` gets the fraction done, 0 to 1.
+    result is the same, bit for bit, on one processor with one thread count. `device` computes; batches go there one by
+    one, and the network comes back to the processor at the end. `on_progress` gets the fraction done, 0 to 1.
     Labels are smoothed, which keeps the logits within the range of the user model's targets.
     Raises ShapeMismatch; OutOfRange: fewer than two records, or a setting that is not positive.
     """
@@ -46,6 +49,7 @@ def train_core(
     if epochs < 1 or batch_size < 2 or learning_rate <= 0:
         raise OutOfRange("epochs, batch size, learning rate", (epochs, batch_size, learning_rate), ">= 1, >= 2, > 0")
     starts = batch_starts(records, batch_size)
+    network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=learning_rate, total_steps=max(2, epochs * len(starts))
@@ -56,12 +60,13 @@ def train_core(
         for start in starts:
             batch = order[start : start + batch_size]
             optimizer.zero_grad()
-            loss = functional.cross_entropy(network(x[batch]), y[batch], label_smoothing=LABEL_SMOOTHING)
+            wanted = y[batch].to(device)
+            loss = functional.cross_entropy(network(x[batch].to(device)), wanted, label_smoothing=LABEL_SMOOTHING)
             torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
         on_progress((epoch + 1) / epochs)
-    network.eval()
+    network.to(CPU).eval()
 
 
 def batch_starts(records: int, batch_size: int) -> list[int]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from unlearning.architectures import BUILT_IN, Architectures, CoreNetwork
-from unlearning.core_training import EPOCHS, silent, train_core
+from unlearning.core_training import CPU, EPOCHS, silent, train_core
 from unlearning.errors import (
     ArchitectureRefused,
     CorruptArtifact,
@@ -208,12 +208,14 @@ def fit_public_model(
     leaky: bool = False,
     options: InputOptions | None = None,
     imported: ImportedCore | None = None,
+    device: torch.device = CPU,
 ) -> PublicModel:
     """Fix every public constant from core records x_core (n, *shape), labels y_core (n,).
 
     The core network is trained on them, or `imported`. `width` is for nystrom and tangent maps; the others take
     theirs from the network. `bandwidth`, for nystrom, is a share of the median distance, 1 by default.
-    `on_progress` gets the fraction done.
+    `on_progress` gets the fraction done. `device` trains the network; features are always computed on the processor,
+    since another device gives them other last bits.
     Raises OutOfRange, ShapeMismatch, NonFinite, UnknownArchitecture, ArchitectureRefused, UnknownFeatureMap,
     CoreRefused.
     """
@@ -228,7 +230,13 @@ def fit_public_model(
     if imported is None:
         network = architectures.build(architecture, spec.input_shape, spec.classes, generator, leaky=leaky)
         train_core(
-            network, inputs, labels, epochs=epochs, generator=generator, on_progress=lambda f: on_progress(0.9 * f)
+            network,
+            inputs,
+            labels,
+            epochs=epochs,
+            generator=generator,
+            on_progress=lambda f: on_progress(0.9 * f),
+            device=device,
         )
     else:
         network = imported_network(

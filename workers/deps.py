@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from ledger.ledger import Ledger
@@ -18,7 +20,7 @@ from unlearning.noise.covariance import Covariance
 from unlearning.noise.gaussian import RandomBytes
 from unlearning.quantization import QuantizationPlan
 from unlearning.rows import QuantizedRows
-from unlearning.statistics import Statistics
+from unlearning.statistics import CPU, Statistics
 from workers import code
 
 Fold = Callable[[Statistics, QuantizedRows, QuantizedRows, QuantizationPlan], Statistics]
@@ -28,9 +30,18 @@ Iterate = Callable[..., Solution]
 Draw = Callable[[Covariance, Tensor, int, RandomBytes], Tensor]
 
 
-def fold(before: Statistics, added: QuantizedRows, removed: QuantizedRows, plan: QuantizationPlan) -> Statistics:
-    """Return the statistics after a change: the same integers that were added are subtracted."""
-    return before.plus(added, plan).minus(removed, plan)
+def fold(
+    before: Statistics,
+    added: QuantizedRows,
+    removed: QuantizedRows,
+    plan: QuantizationPlan,
+    device: torch.device = CPU,
+) -> Statistics:
+    """Return the statistics after a change: the same integers that were added are subtracted.
+
+    `device` multiplies. Its products are exact (workers/self_test.py), so the bytes are those of every other device.
+    """
+    return before.plus(added, plan, device).minus(removed, plan, device)
 
 
 def draw(covariance: Covariance, hessian: Tensor, columns: int, random: RandomBytes) -> Tensor:
@@ -49,6 +60,7 @@ class Deps:
     `fold`, `solve`, `krylov`, `sgd`, `draw` and `choose_mu` are the mathematics (the tests of the checks hand in faulty
     ones), `point` is called with a name at every place between which a process may die (docs/flows.md). `architectures`
     are the networks that may be named. `code`: what certificates say about the program that made them.
+    `device`: what trains cores.
     """
 
     ledger: Ledger
@@ -68,3 +80,9 @@ class Deps:
     point: Callable[[str], None] = field(default=nothing)
     architectures: Architectures = BUILT_IN
     code: Mapping[str, str] = field(default_factory=code.installed)
+    device: torch.device = CPU
+
+
+def on_device(deps: Deps, device: torch.device) -> Deps:
+    """Return the same dependencies, with a device that has passed its test for training cores and summing integers."""
+    return replace(deps, device=device, fold=partial(fold, device=device))

@@ -53,13 +53,14 @@ class Hands:
         """
         import torch
 
+        from workers.deps import on_device
         from workers.self_test import check_device
 
         torch.set_num_threads(self._settings.threads)
         check_device(self._device, torch.Generator().manual_seed(secrets.randbits(63)))
         url = self._settings.resolved_redis_url()
         assert url is not None, "Celery runs only where there is a Redis"
-        self._deps = self._build(self._settings)
+        self._deps = on_device(self._build(self._settings), torch.device(self._device))
         broker = Broker(url, job_limit_s=self._settings.job_limit_s, gpu_jobs=self._settings.gpu_jobs)
         self._dispatcher = Dispatcher(self._deps.ledger.database, broker, monotonic=time.monotonic)
         self._dispatcher.start()

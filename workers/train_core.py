@@ -51,6 +51,7 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
         leaky=bool(model.leaky),
         options=input_options(model, cohort, core),
         imported=None if core is None else _imported(deps, model, core),
+        device=deps.device,
     )
     chosen, facts = _choose_map(deps, claim, model, partial(fit, feature_map="head"), x, y)
     public = fit(
