@@ -140,7 +140,9 @@ def certificate(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a request's certificate, verify its signature and show what it states. Ends with 1 if it does not verify.
+    """Fetch a request's certificate, verify its signature and show what it states.
+
+    Ends with 1 if it does not verify, or if the key was revoked.
 
     Example: lacuna certificate 4f0c... --out certificate.json
     """
@@ -150,15 +152,19 @@ def certificate(
     if save is not None:
         save.write_bytes(envelope)
     statement, signer = _verified(envelope, signing_keys)
+    revoked = signer.get("state") == "revoked"
     if as_json:
         sys.stdout.write(envelope.decode() + "\n")
     elif statement is not None:
         show.statement(out, statement)
-        out.print(f"\n[green]The signature verifies[/] with key {signer} of this service.", soft_wrap=True)
+        out.print(f"\n[green]The signature verifies[/] with key {signer['key_id']} of this service.", soft_wrap=True)
         if save is not None:
             out.print(f"Saved to {escape(str(save))}", soft_wrap=True)
     if statement is None:
         err.print("The signature does not verify with any key of this service. Do not trust the content.", style="red")
+        raise typer.Exit(NOT_AS_HOPED)
+    if revoked:
+        err.print("That key was revoked. `lacuna verify certificate` says whether this was signed before.", style="red")
         raise typer.Exit(NOT_AS_HOPED)
 
 
@@ -181,15 +187,16 @@ def receipt(
     out.print(f"Saved to {escape(str(save))}", soft_wrap=True)
 
 
-def _verified(envelope: bytes, signing_keys: Sequence[Json]) -> tuple[Json | None, str | None]:
+def _verified(envelope: bytes, signing_keys: Sequence[Json]) -> tuple[Json | None, Json]:
+    """Return what was signed, and the key; None and nothing if none of the keys has signed it."""
     for signing_key in signing_keys:
         try:
             payload = verify_envelope(envelope, signing_key["public_key_pem"], payload_type=IN_TOTO)
         except SignatureInvalid:
             continue  # it may be another key's
         statement: Any = json.loads(payload)
-        return statement, str(signing_key["key_id"])
-    return None, None
+        return statement, signing_key
+    return None, {}
 
 
 def _show_outlook(found: Json, as_json: bool) -> None:

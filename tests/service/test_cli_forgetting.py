@@ -70,7 +70,7 @@ def test_refusals_are_one_sentence(asked: Lacuna) -> None:
 
 
 @pytest.mark.acceptance
-def test_a_certificate_that_was_changed_is_not_shown(
+def test_a_certificate_that_was_changed_or_whose_key_was_revoked(
     asked: Lacuna, service: RunningService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = service.client.forget(record_ids=["r3"])
@@ -78,10 +78,16 @@ def test_a_certificate_that_was_changed_is_not_shown(
     envelope = json.loads(service.client.certificate(request["id"]))
     envelope["payload"] = "e30="
     changed = json.dumps(envelope).encode()
-    monkeypatch.setattr("service.client.LacunaClient.certificate", lambda self, request: changed)
-    said = asked("certificate", request["id"])
+    with monkeypatch.context() as patch:
+        patch.setattr("service.client.LacunaClient.certificate", lambda self, request: changed)
+        said = asked("certificate", request["id"])
     assert said.status == 1
     assert "does not verify" in said.err
+    revoked = [{**key, "state": "revoked"} for key in service.client.signing_keys()]
+    monkeypatch.setattr("service.client.LacunaClient.signing_keys", lambda self: revoked)
+    said = asked("certificate", request["id"])
+    assert (said.status, "The signature verifies" in said.out) == (1, True)
+    assert "was revoked" in said.err
 
 
 @pytest.mark.acceptance
