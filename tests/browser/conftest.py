@@ -1,4 +1,4 @@
-"""One server with a worker, one Chromium and two people for all tests of pages; every page is watched."""
+"""One server with a worker and two people for all tests of pages, a Chromium for each file; every page is watched."""
 
 from __future__ import annotations
 
@@ -58,9 +58,12 @@ def client(deployment: Deployment) -> Iterator[LacunaClient]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(request: pytest.FixtureRequest) -> Iterator[Visitor]:
-    """A running Chromium, looked for before the server is started; with a session of each role."""
+    """A running Chromium, looked for before the server is started; with a session of each role.
+
+    Not one for the whole run: as long as Playwright runs, no other test in this process can use asyncio.
+    """
     with sync_playwright() as playwright:
         browser = launch(playwright)
         deployment: Deployment = request.getfixturevalue("deployment")

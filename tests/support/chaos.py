@@ -108,7 +108,7 @@ class Chaos:
         first.wait()
         with self.production.ledger() as ledger:
             wait_until(lambda: self._published(ledger) == len(models), self.plan.patience_s, "the first versions")
-            threads = [threading.Thread(target=self._send) for _ in range(self.plan.clients)]
+            threads = [threading.Thread(target=self._send, daemon=True) for _ in range(self.plan.clients)]
             for thread in threads:
                 thread.start()
             Storm(self.production, self.random, self.roles, self.orphans, self._start).rage(
@@ -116,8 +116,14 @@ class Chaos:
             )
             self._over.set()
             calm = time.monotonic()
-            for thread in threads:
-                thread.join()
+            for child in self.orphans:
+                send_signal(child, signal.SIGCONT)
+
+            def all_sent() -> bool:
+                self._revive()
+                return not any(thread.is_alive() for thread in threads)
+
+            wait_until(all_sent, self.plan.patience_s, "every request to be accepted")
             self._wait_for_all(ledger)
             self.report.calm_s = time.monotonic() - calm
             self._look(ledger, models)
@@ -139,6 +145,12 @@ class Chaos:
         else:
             start = self.production.start_celery if kind == "worker" else self.production.start_reconciler
             self.roles[role] = start()
+
+    def _revive(self) -> None:
+        """Start what has ended, as every supervisor does: a server that comes up without its database ends, too."""
+        for role, process in self.roles.items():
+            if process.poll() is not None:
+                self._start(role)
 
     def _train(self, client: LacunaClient) -> list[str]:
         cohorts = [
@@ -193,13 +205,9 @@ class Chaos:
 
     def _wait_for_all(self, ledger: Ledger) -> None:
         """Wait until nothing is left to do; retry what has failed, as an operator who reads the list of jobs does."""
-        for child in self.orphans:
-            send_signal(child, signal.SIGCONT)
 
         def done() -> bool:
-            for role, process in self.roles.items():
-                if process.poll() is not None:
-                    self._start(role)
+            self._revive()
             with ledger.database.read() as tx:
                 states = tx.session.execute(select(Job.id, Job.state).where(Job.state != "done")).all()
                 waiting = tx.session.execute(

@@ -109,8 +109,8 @@ class MortalPostgres:
 
     @property
     def frozen(self) -> bool:
-        """Whether it is stopped at this moment."""
-        return Path(f"/proc/{self._postmaster()}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+        """Whether all of it is stopped at this moment."""
+        return all(_state(pid) == "T" for pid in (self._postmaster(), *self._children()))
 
     def stop(self) -> None:
         """Stop it for good; what it held is gone."""
@@ -129,6 +129,14 @@ class MortalPostgres:
 def _signal(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process as a letter: T is stopped; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _answers(connection: psycopg.Connection) -> bool:

@@ -11,7 +11,7 @@ from support.world import NewWorld, World, make_deps, person
 
 from ledger import inventory, jobs, tenants
 from ledger.tables import FeatureShard, Job, Model, Record, RecordShard, StoredObject, SubjectAlias, Upload
-from workers import ingest, purge
+from workers import ingest, purge, waiting
 from workers.loop import sweep
 from workers.runner import run_claimed
 
@@ -106,6 +106,7 @@ def test_a_purge_waits_for_features_that_are_made_from_what_it_replaced(
 ) -> None:
     """At the moment of the certificate no object may be left that was made from a forgotten record, not even unused."""
     monkeypatch.setattr(purge, "WAIT_US", 0)
+    monkeypatch.setattr(waiting, "WAIT_US", 0)
     ingesting(world)
     request: list[str] = []
     seen: list[str] = []
@@ -154,6 +155,7 @@ def test_a_shard_that_is_replaced_before_its_turn(
         # The purge would wait for the ingest, which stands still in this test: let it step aside at once.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(purge, "WAIT_US", 0)
+            patch.setattr(waiting, "WAIT_US", 0)
             try:
                 run(world, jobs.PURGE, die)
             except Died:

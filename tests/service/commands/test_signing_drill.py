@@ -19,7 +19,7 @@ from ledger import certificates, dsse
 from ledger.keys import load_signer
 from ledger.log import proofs
 from ledger.log.sequencer import sequence
-from service.api.schemas import when
+from service.moments import when
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 
