@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from ledger import sightings
 from ledger.database import Transaction
@@ -170,9 +170,11 @@ def _removals(tx: Transaction, line_id: str, seen: Sequence[Seen]) -> Iterator[_
         yield from _grouped(tx, held.where(ForgetRequest.seq == first_seq))
 
 
-def _grouped(tx: Transaction, query: object) -> Iterator[_Removal]:
-    request_id, seq, since = None, 0, dict[str, int]()
-    for row in tx.session.execute(query):  # type: ignore[call-overload]  # a query of four columns
+def _grouped(tx: Transaction, query: Select[str, str, int, int | None]) -> Iterator[_Removal]:
+    request_id: str | None = None
+    seq, since = 0, dict[str, int]()
+    for row in tx.session.execute(query):
+        assert row[3] is not None  # only requests that have their place are asked for
         if row[0] != request_id:
             if request_id is not None:
                 yield _Removal(request_id, seq, since)

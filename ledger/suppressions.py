@@ -6,16 +6,21 @@ withdraws all that are known to belong together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from ledger import changes, events
 from ledger.database import Transaction
 from ledger.tables import ForgetRequest, SubjectAlias, Suppression
 
 Form = tuple[str, str, bytes]  # type, format, HMAC
+HasForm = TypeVar("HasForm", SubjectAlias, Suppression)
+Value = TypeVar("Value")
+AT_ONCE = 500
+"""Values in one query: databases bound how many they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,21 @@ class Counts:
 
 
 def remember(tx: Transaction, request: ForgetRequest) -> None:
-    """Suppress everybody whom a request by subjects names, in every form that is known of them."""
+    """Suppress everybody whom a request by subjects names, in every form that is known of them.
+
+    What is stored is read some hundreds of names at a time: a request may name thousands, and uploads wait for it.
+    """
     selector = request.selector or {}
-    for named in selector.get("forms", [[alias] for alias in selector["aliases"]]):  # without forms before 0004
-        forms = [(kind, form, bytes.fromhex(hmac)) for kind, form, hmac in named]
-        _suppress(tx, request, {*forms, *_stored_forms(tx, request.tenant_id, forms)})
+    named = [
+        [(kind, form, bytes.fromhex(hmac)) for kind, form, hmac in forms]
+        for forms in selector.get("forms", [[alias] for alias in selector["aliases"]])  # without forms before 0004
+    ]
+    stored = _stored_forms(tx, request.tenant_id, {form for forms in named for form in forms})
+    people = [{*forms, *next((stored[form] for form in forms if form in stored), ())} for forms in named]
+    known = _Known(_rows(tx, request.tenant_id, {form for forms in people for form in forms}))
+    for forms in people:
+        _suppress(tx, request, forms, known)
+    tx.session.flush()
 
 
 def withdraw(tx: Transaction, tenant_id: str, people: Iterable[Sequence[Form]]) -> int:
@@ -39,7 +54,7 @@ def withdraw(tx: Transaction, tenant_id: str, people: Iterable[Sequence[Form]]) 
     changes.lock_sequence(tx, tenant_id)  # else a request that is being resolved could suppress them in between
     withdrawn = 0
     for forms in people:
-        active = [row for row in _rows(tx, tenant_id, forms) if row.withdrawn_at is None]
+        active = [row for row in _rows(tx, tenant_id, set(forms)) if row.withdrawn_at is None]
         for row in active:
             row.withdrawn_at = tx.now
         withdrawn += bool(active)
@@ -62,27 +77,53 @@ def count(tx: Transaction, tenant_id: str) -> Counts:
     return Counts(active=people(False), withdrawn=people(True))
 
 
-def _stored_forms(tx: Transaction, tenant_id: str, forms: Iterable[Form]) -> list[Form]:
-    """Return every form of the subject that one of these forms belongs to; nothing when nobody has it."""
-    for form in forms:
-        known = tx.session.get(SubjectAlias, (tenant_id, *form))
-        if known is not None:
-            rows = tx.session.execute(select(SubjectAlias).where(SubjectAlias.subject_id == known.subject_id)).scalars()
-            return [(row.type, row.format, row.hmac) for row in rows]
-    return []
+def _stored_forms(tx: Transaction, tenant_id: str, forms: Iterable[Form]) -> dict[Form, list[Form]]:
+    """Return, for each of these forms that somebody has, every form of that subject."""
+    mine = list(_by_form(tx, SubjectAlias, tenant_id, forms))
+    subjects: dict[str, list[Form]] = {row.subject_id: [] for row in mine}
+    for some in _batches(sorted(subjects)):
+        query = select(SubjectAlias).where(SubjectAlias.tenant_id == tenant_id, SubjectAlias.subject_id.in_(some))
+        for row in tx.session.execute(query).scalars():
+            subjects[row.subject_id].append(_form(row))
+    return {_form(row): subjects[row.subject_id] for row in mine}
 
 
-def _suppress(tx: Transaction, request: ForgetRequest, forms: set[Form]) -> None:
-    known = _rows(tx, request.tenant_id, forms)
-    persons = {row.person for row in known if row.person is not None}
+class _Known:
+    """The rows that may have to do with a request, by form and by person, while it adds to them."""
+
+    def __init__(self, rows: Iterable[Suppression]) -> None:
+        self._by_form: dict[Form, Suppression] = {}
+        self._by_person: dict[str, list[Suppression]] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Suppression) -> None:
+        self._by_form[_form(row)] = row
+        if row.person is not None:
+            self._by_person.setdefault(row.person, []).append(row)
+
+    def of(self, forms: Iterable[Form]) -> tuple[list[Suppression], set[str]]:
+        """Return the rows of these forms and of all others that belong to the same people, and the people."""
+        found = [self._by_form[form] for form in forms if form in self._by_form]
+        persons = {row.person for row in found if row.person is not None}
+        together = [row for person in sorted(persons) for row in self._by_person[person]]
+        return [*(row for row in found if row.person is None), *together], persons
+
+    def join(self, person: str, persons: Iterable[str], rows: Iterable[Suppression]) -> None:
+        """Note that these rows are one person's, whoever's they were."""
+        for other in persons:
+            del self._by_person[other]
+        self._by_person[person] = list(rows)
+
+
+def _suppress(tx: Transaction, request: ForgetRequest, forms: set[Form], known: _Known) -> None:
+    rows, persons = known.of(forms)  # several persons: two that turn out to be one
     person = min(persons, default=None) or tx.new_id()
-    if persons - {person}:  # two that turn out to be one
-        mine = Suppression.tenant_id == request.tenant_id
-        tx.session.execute(update(Suppression).where(mine, Suppression.person.in_(persons)).values(person=person))
-    for row in known:
+    for row in rows:
         row.person, row.request_id, row.created_at, row.withdrawn_at = person, request.id, tx.now, None
-    tx.session.add_all(
-        Suppression(
+    known.join(person, persons, rows)
+    for kind, form, hmac in sorted(forms - {_form(row) for row in rows}):
+        row = Suppression(
             tenant_id=request.tenant_id,
             type=kind,
             format=form,
@@ -91,16 +132,35 @@ def _suppress(tx: Transaction, request: ForgetRequest, forms: set[Form]) -> None
             request_id=request.id,
             created_at=tx.now,
         )
-        for kind, form, hmac in sorted(forms - {(row.type, row.format, row.hmac) for row in known})
-    )
-    tx.session.flush()
+        tx.session.add(row)
+        known.add(row)
 
 
 def _rows(tx: Transaction, tenant_id: str, forms: Iterable[Form]) -> list[Suppression]:
     """Return the rows of these forms, and of all others that belong to the same people."""
-    found = [row for form in forms if (row := tx.session.get(Suppression, (tenant_id, *form))) is not None]
+    found = list(_by_form(tx, Suppression, tenant_id, forms))
     persons = {row.person for row in found if row.person is not None}
-    if not persons:
-        return found
-    query = select(Suppression).where(Suppression.tenant_id == tenant_id, Suppression.person.in_(persons))
-    return [*(row for row in found if row.person is None), *tx.session.execute(query).scalars()]
+    together: list[Suppression] = []
+    for some in _batches(sorted(persons)):
+        query = select(Suppression).where(Suppression.tenant_id == tenant_id, Suppression.person.in_(some))
+        together += tx.session.execute(query).scalars()
+    return [*(row for row in found if row.person is None), *together]
+
+
+def _by_form(tx: Transaction, table: type[HasForm], tenant_id: str, forms: Iterable[Form]) -> Iterator[HasForm]:
+    """Give the rows of these forms, found by their primary keys."""
+    kinds: dict[tuple[str, str], list[bytes]] = {}
+    for kind, form, hmac in sorted(forms):
+        kinds.setdefault((kind, form), []).append(hmac)
+    for (kind, form), hmacs in kinds.items():
+        mine = select(table).where(table.tenant_id == tenant_id, table.type == kind, table.format == form)
+        for some in _batches(hmacs):
+            yield from tx.session.execute(mine.where(table.hmac.in_(some))).scalars()
+
+
+def _batches(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
+
+
+def _form(row: SubjectAlias | Suppression) -> Form:
+    return row.type, row.format, row.hmac

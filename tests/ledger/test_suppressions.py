@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 from support.mentions import mentions
 from support.world import NewWorld, World, person
 
@@ -91,3 +92,30 @@ def test_the_event_names_nobody_and_comes_once(world: World) -> None:
         (body,) = tx.session.execute(select(Event.body).where(Event.kind == "suppressions.withdrawn")).scalars()
     assert b'"subjects":2' in body
     assert not mentions(body, "ada")
+
+
+def test_spellings_in_one_request_are_one_person_too(world: World) -> None:
+    forget(world, named("ada"), named("ada", "md5"), named("bob", "sha256"), named("bob"), named("cyd", "md5"))
+    assert counts(world) == (3, 0)
+    forget(world, named("cyd", "sha256"), named("cyd"), named("cyd", "md5"))
+    assert counts(world) == (3, 0)
+    assert withdraw(world, named("ada", "sha1"), named("cyd", "sha256")) == 2
+    assert counts(world) == (1, 2)
+
+
+def test_many_names_take_no_more_statements_than_few(world: World) -> None:
+    def statements(names: int, prefix: str) -> int:
+        seen: list[str] = []
+        engine = world.ledger.database.engine
+
+        def listen(*args: Any) -> None:
+            seen.append(args[2])
+
+        event.listen(engine, "before_cursor_execute", listen)
+        try:
+            forget(world, *(named(f"{prefix}-{i}") for i in range(names)))
+        finally:
+            event.remove(engine, "before_cursor_execute", listen)
+        return sum(one.startswith("SELECT") for one in seen)
+
+    assert statements(300, "many") <= statements(3, "few") + 2
