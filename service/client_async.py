@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 import httpx
 import numpy.typing as npt
 
-from service.client_connection import FIRST_PAUSE_S, LONGEST_PAUSE_S, Json
+from service.client_connection import FIRST_PAUSE_S, LONGEST_PAUSE_S, Json, settings
 from service.client_dry_runs import selection
 from service.client_errors import ApiProblem, RequestFailed, ServiceUnreachable, WaitedTooLong
 from service.client_events import Event, Following, follow_async
@@ -31,13 +31,7 @@ class AsyncLacunaClient:
     ) -> None:
         """`transport` is for tests that answer in the service's place."""
         self.base_url = base_url.rstrip("/")
-        self._http = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=timeout_s,
-            transport=transport,
-            trust_env=False,  # a proxy of the environment must not see records
-        )
+        self._http = httpx.AsyncClient(transport=transport, **settings(base_url, key, timeout_s))
 
     async def __aenter__(self) -> Self:
         """Return the client itself."""

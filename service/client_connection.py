@@ -15,6 +15,16 @@ Json = dict[str, Any]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 
 
+def settings(base_url: str, key: str, timeout_s: float) -> dict[str, Any]:
+    """Return what every client of ours gives httpx."""
+    return {
+        "base_url": base_url.rstrip("/"),
+        "headers": {"Authorization": f"Bearer {key}"},
+        "timeout": timeout_s,
+        "trust_env": False,  # a proxy of the environment must not see records
+    }
+
+
 class Connection:
     """One service and one key. Close it, or use it in a `with` block.
 
@@ -26,13 +36,7 @@ class Connection:
     ) -> None:
         """`transport` is for tests that answer in the service's place."""
         self.base_url = base_url.rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=timeout_s,
-            transport=transport,
-            trust_env=False,  # a proxy of the environment must not see records
-        )
+        self._http = httpx.Client(transport=transport, **settings(base_url, key, timeout_s))
 
     def __enter__(self) -> Self:
         """Return the client itself."""
