@@ -9,7 +9,6 @@ from dateutil.relativedelta import relativedelta
 
 from ledger.errors import UnknownTimeZone
 
-REGULATIONS = ("gdpr", "ccpa", "retention")
 DAYS = {"ccpa": (45, 90), "retention": (7, 14)}
 """Calendar days, and with an extension. For retention periods no law says any: these are ours."""
 UTC_NAME = "UTC"

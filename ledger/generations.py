@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 
 from ledger.database import Transaction
 from ledger.errors import ModelRetired, NotFound
@@ -54,11 +54,6 @@ def successor(tx: Transaction, line_id: str) -> tuple[Generation, Model] | None:
     """Return the generation that is being made beside the current one, or None."""
     beside = [pair for pair in all_of(tx, line_id) if not pair[0].is_current and pair[1].state not in GONE]
     return beside[-1] if beside else None
-
-
-def of_line(line_id: str) -> ColumnElement[bool]:
-    """Return the condition on models that they belong to a line."""
-    return Model.id.in_(select(Generation.model_id).where(Generation.line_id == line_id))
 
 
 def lock_line(tx: Transaction, line_id: str) -> None:

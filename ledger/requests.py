@@ -29,7 +29,6 @@ from ledger.database import Database, Transaction
 from ledger.errors import NotFound, WrongState
 from ledger.tables import (
     Certificate,
-    Cohort,
     ForgetRequest,
     Model,
     ModelVersion,
@@ -295,12 +294,6 @@ def _publish_if_passed(tx: Transaction, request: ForgetRequest) -> None:
         request.state, request.published_at, request.error = "published", tx.now, None
         events.append(tx, request.tenant_id, "forget.published", request.id)
         jobs.add_purge(tx, request.tenant_id)
-
-
-def cohort_names(tx: Transaction, tenant_id: str) -> dict[str, str]:
-    """Map the tenant's cohort ids to their names."""
-    query = select(Cohort.id, Cohort.name).where(Cohort.tenant_id == tenant_id)
-    return {row.id: row.name for row in tx.session.execute(query)}
 
 
 def models_of(tx: Transaction, request_ids: Sequence[str]) -> dict[str, list[tuple[str, int | None]]]:

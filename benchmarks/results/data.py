@@ -6,7 +6,7 @@ and for CIFAR fine_to_coarse, (100,). The core is a tenth of the training record
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,3 @@ def deal(source: Source, *, users: int | None, seed: int, test: int | None = Non
         tuple(str(label) for label in range(source.classes)),
         seed,
     )
-
-
-def only_classes(deal: Deal, kept: list[int]) -> Deal:
-    """Return the deal with users and test records of the kept classes only; labels and core stay."""
-    users, test = (part.take(np.isin(part.y, kept)) for part in (deal.users, deal.test))
-    return replace(deal, users=users, test=test)

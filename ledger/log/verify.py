@@ -24,7 +24,6 @@ from ledger.tables import Event, Leaf, LogCheckpoint, LogNode, LogState
 AT_ONCE = 2_000
 MOST_SUSPECTS = 5
 
-Nodes = dict[tuple[int, int], bytes]
 Signed = dict[int, list[tuple[Checkpoint, str, bool]]]
 """By size: the checkpoint, what to call it, and whether a key signed it that is not revoked."""
 

@@ -52,7 +52,6 @@ def situation(tx: Transaction, tenant_id: str) -> Situation:
         summary=views.Summary(
             open=is_open,
             failed=counted.requests["failed"],
-            least_days=None if first is None else first.days_left,
             urgency="over" if first is None else first.urgency,
             completed=counted.requests["completed"],
             median_us=views.median_took(rows),

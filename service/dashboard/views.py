@@ -44,7 +44,6 @@ class Summary:
 
     open: int
     failed: int
-    least_days: int | None
     urgency: str
     completed: int
     median_us: int | None

@@ -68,11 +68,6 @@ class Hub:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
-    @property
-    def open_streams(self) -> int:
-        """How many there are."""
-        return len(self._streams)
-
     def start(self) -> None:
         """Begin."""
         self._thread.start()

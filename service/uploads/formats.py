@@ -16,14 +16,6 @@ BY_TYPE: dict[str, Name] = {
     "application/zip": "zip",
 }
 TYPES = {name: content_type for content_type, name in BY_TYPE.items()}
-SUFFIXES: dict[str, Name] = {
-    ".npz": "npz",
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".parquet": "parquet",
-    ".tar": "tar",
-    ".zip": "zip",
-}
 ISOLATED = frozenset({"parquet", "tar", "zip"})
 """Formats that are decoded by large programs of others, and therefore in a process of their own."""
 
