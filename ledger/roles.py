@@ -19,7 +19,7 @@ from ledger.data_loss import VERSION_TABLE
 from ledger.errors import RolesRefused
 
 APP, AUDITOR = "lacuna_app", "lacuna_auditor"
-HIDDEN = ("api_keys", "idempotency", "receipts")
+HIDDEN = ("api_keys", "idempotency", "people", "receipts", "sessions")
 """Tables that an auditor does not see."""
 _LOCK = 7_203_955_662  # an arbitrary number that all processes that set roles share
 
