@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.results import data, forget_exact, forget_iterative, forget_retrain, tables
+from benchmarks.results import data, forget_exact, forget_iterative, forget_retrain, report, tables
 from benchmarks.results.__main__ import main
 from benchmarks.results.intervals import for_a_new_run
 from benchmarks.results.linear import linear
@@ -134,9 +134,6 @@ def test_sharded_retraining_touches_only_shards_that_held_a_forgotten_record(wor
 
 
 def test_the_report_replaces_what_stands_between_its_marks(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from benchmarks.results import report
-
     record = Record("accuracy", "digits", {"seeds": [0]}, [{"seed": 0, "method": "head", "error": 7.25, "users": 90}])
     record.write(tmp_path)
     document = tmp_path / "results.md"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.results import accuracy, forgetting, speed, sweeps, tangents
+from benchmarks.results import accuracy, forgetting, report, speed, sweeps, tangents
 from benchmarks.results.data import Deal, deal, load
 from benchmarks.results.record import Record
 from benchmarks.results.worlds import World, make_world
@@ -121,9 +121,10 @@ def main(arguments: list[str] | None = None) -> None:
     if options.part == "speed":
         deletions(options)
     elif options.part == "report":
-        from benchmarks.results import report  # only this part needs matplotlib
+        from benchmarks.results import plots  # only this part needs matplotlib
 
-        print("\n".join(report.write(options.document, options.out)))
+        drawn = [path.name for path in plots.draw(options.out)]
+        print("\n".join(report.write(options.document, options.out) + drawn))
     else:
         for name in ["fashion"] if options.part == "large" else options.data:
             fill(options, name)

@@ -1,4 +1,4 @@
-"""Puts tables and plots made from the files of numbers into the document, between its marks.
+"""Puts tables made from the files of numbers into the document, between its marks.
 
 A mark is a pair of comments, `<!-- begin NAME -->` and `<!-- end NAME -->`; what stands between them is replaced.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.results import plots, tables
+from benchmarks.results import tables
 
 SCENARIOS = ("10 % in 10 requests", "one class", "one record")
 TABLES: dict[str, Callable[[Path], str]] = {
@@ -27,13 +27,12 @@ MARKED = re.compile(r"(<!-- begin (?P<name>[^>]+?) -->\n).*?(<!-- end (?P=name) 
 
 
 def write(document: Path, folder: Path) -> list[str]:
-    """Replace every marked table, draw the plots, and return the names of both."""
+    """Replace every marked table, and return their names."""
     done = []
 
     def fresh(found: re.Match[str]) -> str:
         done.append(found["name"])
         return f"{found[1]}\n{TABLES[found['name']](folder)}\n\n{found[3]}"
 
-    text = MARKED.sub(fresh, document.read_text())
-    document.write_text(text)
-    return done + [path.name for path in plots.draw(folder)]
+    document.write_text(MARKED.sub(fresh, document.read_text()))
+    return done

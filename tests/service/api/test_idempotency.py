@@ -139,7 +139,7 @@ def test_nothing_that_is_kept_names_anybody(any_site: Site) -> None:
     with site.world.ledger.database.engine.connect() as connection:
         rows = connection.execute(IdempotencyEntry.__table__.select()).all()
     assert len(rows) == 2
-    assert not any(word in str(rows) for word in ("ada", "example.org", "Miller"))
+    assert not any(mentions(str(rows), word) for word in ("ada", "example.org", "Miller"))
     assert {len(row.key_hmac) for row in rows} == {len(row.fingerprint) for row in rows} == {32}
 
 
