@@ -164,11 +164,13 @@ def rotate(
     It is answered in the same way, and is the same client: budgets stay, and what the old one has seen counts for it.
     Only an active key can be replaced.
     """
-    with once.begin(context_of(request.scope).ledger, principal.tenant_id, left_out={"key": None}) as tx:
+    context = context_of(request.scope)
+    with once.begin(context.ledger, principal.tenant_id, left_out={"key": None}) as tx:
         overlap_us = body.overlap_s * 1_000_000
         row, secret = api_keys.rotate(tx, principal.tenant_id, key_id, overlap_us=overlap_us)
         made = MadeKey.model_validate({**_facts(row, tx.now), "key": secret})
         once.answer(tx, made, 201, Location=f"/v1/keys/{made.id}")
+    context.recognised.forget()
     return made
 
 

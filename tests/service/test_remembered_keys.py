@@ -32,8 +32,8 @@ class Keys:
         self.asked += 1
         return self.does()
 
-    async def owner(self, secret: str = "a key") -> str:
-        return await self.memory.owner(secret, self._ask, for_ms=TTL_MS)
+    async def owner(self, secret: str = "a key", *, fresh_ms: int = 0) -> str:
+        return await self.memory.owner(secret, self._ask, for_ms=TTL_MS, fresh_ms=fresh_ms)
 
 
 def away() -> str:
@@ -79,6 +79,25 @@ def test_the_database_is_asked_every_time_and_believed() -> None:
     asyncio.run(story())
 
 
+def test_a_fresh_answer_is_not_asked_for_again_unless_keys_were_changed_here() -> None:
+    keys = Keys()
+
+    async def story() -> None:
+        await keys.owner(fresh_ms=10)
+        keys.does = lambda: "bob's"
+        keys.now_ns = 10_000_000 - 1
+        assert (await keys.owner(fresh_ms=10), keys.asked) == ("ada's", 1)
+        assert (await keys.owner("another key", fresh_ms=10), keys.asked) == ("bob's", 2)
+        keys.now_ns += 1
+        assert (await keys.owner(fresh_ms=10), keys.asked) == ("bob's", 3)
+        keys.does = revoked
+        keys.memory.forget()
+        with pytest.raises(NotAuthenticated):
+            await keys.owner(fresh_ms=10)
+
+    asyncio.run(story())
+
+
 def test_one_thread_waits_for_a_silent_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered_keys, "SLOW_S", 0.02)
     keys, speak = Keys(), threading.Event()
@@ -93,6 +112,10 @@ def test_one_thread_waits_for_a_silent_database(monkeypatch: pytest.MonkeyPatch)
         assert [await keys.owner() for _ in range(20)] == ["ada's"] * 20
         assert keys.asked == 2
         speak.set()
+        keys.does = lambda: "bob's"
+        async with asyncio.timeout(60):
+            while await keys.owner() == "ada's":  # until the thread that waited has ended
+                await asyncio.sleep(0.01)
 
     asyncio.run(story())
 

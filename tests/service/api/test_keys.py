@@ -77,6 +77,21 @@ def test_a_revoked_key_opens_nothing_even_itself(any_site: Site) -> None:
     assert again.json()["revoked_at"] == revoked.json()["revoked_at"]
 
 
+def test_predictions_too_know_at_once_what_became_of_a_key(site: Site) -> None:
+    def predict(key: str) -> int:
+        return site.client.post(
+            f"/v1/models/{'0' * 32}/predict", json={"instances": []}, headers=bearer(key)
+        ).status_code
+
+    revoked, replaced = make(site), make(site)
+    assert (predict(revoked["key"]), predict(replaced["key"])) == (404, 404)
+    assert site.client.delete(f"/v1/keys/{revoked['id']}").status_code == 200
+    assert predict(revoked["key"]) == 401
+    assert predict(replaced["key"]) == 404
+    assert site.client.post(f"/v1/keys/{replaced['id']}/rotate", json={"overlap_s": 0}).status_code == 201
+    assert predict(replaced["key"]) == 401
+
+
 def test_keys_of_another_tenant_are_keys_that_do_not_exist(site: Site) -> None:
     mine = make(site)
     other = bearer(site.key("admin", tenant_id=site.other_tenant()))
