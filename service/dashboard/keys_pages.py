@@ -73,6 +73,7 @@ def create(
 def revoke(key_id: Id, request: Request, principal: Visitor) -> Response:
     """Let a key open nothing from now on. Raises NotFound."""
     noted(request, principal, "key.revoked", lambda tx: api_keys.revoke(tx, principal.tenant_id, key_id).id)
+    context_of(request.scope).recognised.forget()
     return RedirectResponse(AT, 303)
 
 

@@ -38,6 +38,20 @@ def test_a_key_is_made_shown_once_used_and_revoked(any_site: Site) -> None:
     assert said == [("key.made", row.id), ("key.revoked", row.id)]
 
 
+def test_a_key_that_is_revoked_gets_no_prediction_more(site: Site) -> None:
+    admin, key = signed_in(site, "admin"), site.key("predict")
+    with site.world.ledger.database.read() as tx:
+        row = tx.session.execute(select(ApiKey).where(ApiKey.scopes == ["predict"])).scalar_one()
+
+    def predict() -> int:
+        at, said = f"/v1/models/{'0' * 32}/predict", {"Authorization": f"Bearer {key}"}
+        return site.client.post(at, json={"instances": []}, headers=said).status_code
+
+    assert predict() == 404
+    assert admin.post(f"{AT}/{row.id}/revoke", page=AT).status_code == 303
+    assert predict() == 401
+
+
 def test_a_key_needs_a_label_scopes_and_an_end_that_can_be(site: Site) -> None:
     admin = signed_in(site, "admin")
     before = site.stored()
