@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from ledger.errors import StoreFailed, StoreFull, StoreReadOnly
@@ -107,6 +107,7 @@ def _wait_for_turn(raw: sqlite3.Connection, patience_s: float) -> None:
 
 
 _SQLITE_FACTS: dict[int, type[StoreFailed]] = {8: StoreReadOnly, 10: StoreFailed, 13: StoreFull}
+_DENIED = "42501"
 _POSTGRES_FACTS: dict[str, type[StoreFailed]] = {"25006": StoreReadOnly, "53100": StoreFull, "58030": StoreFailed}
 
 
@@ -118,6 +119,17 @@ def storage_fact(problem: DBAPIError) -> StoreFailed | None:
     else:
         fact = _POSTGRES_FACTS.get(getattr(problem.orig, "sqlstate", None) or "")
     return None if fact is None else fact("the database's files cannot be written")
+
+
+def refusal(problem: DBAPIError) -> str | None:
+    """Return why the database cannot be reached or does not let us in, as it says; None: it says something else.
+
+    Only its first line: what follows may hold values of a statement.
+    """
+    denied = getattr(problem.orig, "sqlstate", None) == _DENIED
+    if not denied and not isinstance(problem, (OperationalError, InterfaceError)):
+        return None
+    return " ".join(str(problem.orig).partition("\n")[0].split())
 
 
 @contextmanager

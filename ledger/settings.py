@@ -7,8 +7,13 @@ from pathlib import Path
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
+from ledger.errors import SettingUnusable
 from ledger.webhooks.targets import Rules, rules
+
+DATABASES = ("postgresql", "postgresql+psycopg", "sqlite", "sqlite+pysqlite")
+"""Kinds of addresses of databases: other drivers do not know the settings that ours gets."""
 
 
 class LedgerSettings(BaseSettings):
@@ -59,13 +64,51 @@ class LedgerSettings(BaseSettings):
         return make_url(self.resolved_database_url()).get_backend_name() == "sqlite"
 
     def resolved_database_url(self) -> str:
-        """Return the database address: the file's, the setting's, or SQLite in the data directory."""
+        """Return the database address: the file's, the setting's, or SQLite in the data directory.
+
+        Raises SettingUnusable: the file cannot be read, or it is no address of a database that Lacuna knows.
+        """
         if self.database_url_file is not None:
-            return self.database_url_file.read_text().strip()
-        return self.database_url or f"sqlite:///{Path(self.data_dir).resolve() / 'ledger.db'}"
+            setting = "LACUNA_DATABASE_URL_FILE"
+            return _database_url(setting, _secret(setting, self.database_url_file))
+        if self.database_url:
+            return _database_url("LACUNA_DATABASE_URL", self.database_url)
+        return f"sqlite:///{Path(self.data_dir).resolve() / 'ledger.db'}"
 
     def resolved_redis_url(self) -> str | None:
-        """Return the address of Redis: the file's or the setting's. None: workers look by themselves."""
+        """Return the address of Redis: the file's or the setting's. None: workers look by themselves.
+
+        Raises SettingUnusable: the file cannot be read, or it is no address of a Redis.
+        """
         if self.redis_url_file is not None:
-            return self.redis_url_file.read_text().strip()
-        return self.redis_url
+            setting = "LACUNA_REDIS_URL_FILE"
+            return _redis_url(setting, _secret(setting, self.redis_url_file))
+        return _redis_url("LACUNA_REDIS_URL", self.redis_url) if self.redis_url else None
+
+
+def _secret(setting: str, file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError as problem:
+        raise SettingUnusable(setting, f"the file cannot be read ({problem.strerror})") from problem
+    except UnicodeDecodeError:
+        raise SettingUnusable(setting, "the file holds no text") from None
+
+
+# Nothing of an address is repeated: what cannot be taken apart may hold its password anywhere.
+def _database_url(setting: str, url: str) -> str:
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        parts = None
+    if parts is None or parts.drivername not in DATABASES:
+        raise SettingUnusable(setting, "it holds no address like postgresql+psycopg://user:password@host/database")
+    if "@" in (parts.host or ""):
+        raise SettingUnusable(setting, "its password holds an @, which an address spells %40")
+    return url
+
+
+def _redis_url(setting: str, url: str) -> str:
+    if not url.startswith(("redis://", "rediss://")):  # Celery would take anything else for another kind of broker
+        raise SettingUnusable(setting, "it holds no address like redis://:password@host:6379/0")
+    return url

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from evidence.errors import EvidenceError
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, SettingUnusable
 from service.client_errors import ApiProblem, ClientError, ServiceUnreachable
 from service.commands import (
     auditing,
@@ -32,7 +34,7 @@ from service.commands import (
     working,
 )
 from service.commands.common import EXIT_CODES, NOT_AS_HOPED, REFUSED, UNREACHABLE, UNUSABLE, USAGE, err
-from service.local_errors import LocalError, NoKey
+from service.local_errors import DatabaseUnusable, LocalError, NoKey
 from unlearning.errors import ArchitectureRefused
 
 app = typer.Typer(
@@ -71,6 +73,7 @@ app.add_typer(signing.signing_keys, name="signing-keys")
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoKey, USAGE),
     (ValidationError, USAGE),
+    (SettingUnusable, USAGE),
     (ArchitectureRefused, USAGE),
     (ServiceUnreachable, UNREACHABLE),
     (ApiProblem, REFUSED),
@@ -105,8 +108,16 @@ def main() -> None:
     try:
         app()
     except tuple(kind for kind, _ in STATUS) as problem:
-        err.print(f"Error: {_words(problem)}", style="red", markup=False, soft_wrap=True)
-        sys.exit(next(status for kind, status in STATUS if isinstance(problem, kind)))
+        _end(problem)
+    except (DBAPIError, PoolTimeout) as problem:
+        if (fact := DatabaseUnusable.of(problem)) is None:
+            raise
+        _end(fact)
+
+
+def _end(problem: Exception) -> NoReturn:
+    err.print(f"Error: {_words(problem)}", style="red", markup=False, soft_wrap=True)
+    sys.exit(next(status for kind, status in STATUS if isinstance(problem, kind)))
 
 
 def _words(problem: Exception) -> str:

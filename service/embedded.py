@@ -59,7 +59,7 @@ class EmbeddedServer:
     def run(self) -> None:
         """Serve until a signal comes.
 
-        Raises DataDirectoryBusy, DataDirectoryUnusable, AddressTaken, LedgerError.
+        Raises DataDirectoryBusy, DataDirectoryUnusable, AddressTaken, LedgerError, DBAPIError.
         """
         directory = Path(self._settings.data_dir).resolve()
         with ExitStack() as stack:
@@ -89,7 +89,13 @@ class EmbeddedServer:
                 server_header=False,
                 **uvicorn_options(self._settings.slow_headers_s),
             )
-            _Announcing(config, announce, lambda: app.state.streams.close(), draining).run(sockets=[listener])
+            server = _Announcing(config, announce, lambda: app.state.streams.close(), draining)
+            try:
+                server.run(sockets=[listener])
+            except SystemExit:
+                if (problem := getattr(app.state, "start_refused", None)) is not None:
+                    raise problem from None
+                raise
 
     def _start_worker(self, stack: ExitStack, directory: Path) -> WorkerProcess | None:
         if not self._with_worker:

@@ -128,6 +128,7 @@ KINDS: dict[type[Exception], Kind] = {
     facts.StoreReadOnly: UNAVAILABLE,
     facts.StoreFailed: UNAVAILABLE,
     facts.KeyUnavailable: UNAVAILABLE,
+    facts.SettingUnusable: UNAVAILABLE,
     facts.MigrationNeeded: UNAVAILABLE,
     facts.DowngradeRefused: UNAVAILABLE,
     facts.RolesRefused: UNAVAILABLE,

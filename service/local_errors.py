@@ -5,6 +5,7 @@ LocalError
 ├── NoRedis                  a queue was named, and there is no Redis
 ├── DataDirectoryBusy        another server uses the data directory
 ├── DataDirectoryUnusable    the data directory cannot be made or written
+├── DatabaseUnusable         the database cannot be reached, or does not let us in
 ├── AddressTaken             the server cannot listen where it was told to
 ├── ReplayImpossible         a model could not be replayed
 ├── ServerDidNotStart        a server that the demo needs ended, or said nothing
@@ -14,6 +15,11 @@ LocalError
 from __future__ import annotations
 
 from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from ledger.database import refusal
 
 
 class LocalError(Exception):
@@ -57,6 +63,23 @@ class DataDirectoryUnusable(LocalError):
     def __init__(self, directory: Path, why: str) -> None:
         """`why` is what the system said."""
         super().__init__(f"The data directory {directory} cannot be used: {why}. Choose another with --data-dir.")
+
+
+class DatabaseUnusable(LocalError):
+    """The database cannot be reached, is starting or stopping, or does not let this user in."""
+
+    def __init__(self, why: str) -> None:
+        """`why` is what the database or its driver said."""
+        super().__init__(
+            f"The database cannot be used: {why}. See that it runs, that LACUNA_DATABASE_URL or its file names it and "
+            "a user who may do this (docs/operations.md, Roles), then try again; `lacuna doctor` looks at the rest."
+        )
+
+    @classmethod
+    def of(cls, problem: DBAPIError | PoolTimeout) -> DatabaseUnusable | None:
+        """Return the fact behind an error of the driver; None if it is not about reaching the database."""
+        why = "it is busy" if isinstance(problem, PoolTimeout) else refusal(problem)
+        return None if why is None else cls(why)
 
 
 class AddressTaken(LocalError):

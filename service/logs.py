@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 UVICORN_CRASH = "Exception in ASGI application\n"
+TRACEBACK = "Traceback (most recent call last)"
 
 
 def configure_logging(level: str, form: str, stream: TextIO = sys.stderr) -> None:
@@ -75,5 +76,10 @@ def _places_only(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def _said_already(record: logging.LogRecord) -> bool:
-    """Drop uvicorn's report of an exception that the application has logged itself, with the request's number."""
+    """Drop uvicorn's report of an exception that the application has logged itself, with the request's number.
+
+    Of one that kept the application from starting, uvicorn gets the whole text; its places stay.
+    """
+    if record.name == "uvicorn.error" and str(record.msg).startswith(TRACEBACK):
+        record.msg = "\n".join(line for line in str(record.msg).splitlines() if line.startswith('  File "'))
     return not (record.name == "uvicorn.error" and record.msg == UVICORN_CRASH)

@@ -10,10 +10,13 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 
 from ledger import uploads
 from ledger.database import Clock, Random
+from ledger.errors import LedgerError
 from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import require_current, upgrade
 from service import errors, idempotency
@@ -140,10 +143,14 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opened = ledger if ledger is not None else await run_in_threadpool(_open, settings, clock, random)
-        abandoned = await run_in_threadpool(
-            uploads.abandon_expired, opened, everything=opened.database.is_sqlite
-        )  # on SQLite this process is the only receiver
+        try:
+            opened = ledger if ledger is not None else await run_in_threadpool(_open, settings, clock, random)
+            abandoned = await run_in_threadpool(
+                uploads.abandon_expired, opened, everything=opened.database.is_sqlite
+            )  # on SQLite this process is the only receiver
+        except (LedgerError, DBAPIError, PoolTimeout) as problem:
+            app.state.start_refused = problem  # whoever runs the server says it; uvicorn knows only that there was one
+            raise
         if abandoned:
             log.warning("uploads.abandoned", count=abandoned)
         registry = Registry(

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ledger.broker import connection_settings
+from ledger.database import refusal
 from ledger.errors import LedgerError, StoreFailed
 from unlearning.errors import DeviceRefused
 from workers.errors import DeviceMissing
@@ -40,7 +41,8 @@ def create_app(settings: WorkerSettings, hands: Hands) -> Celery:
             hands.open()
             useful = True
         except (DBAPIError, PoolTimeout, StoreFailed) as problem:
-            log.warning("the database is away; trying again at the first job", why=type(problem).__name__)
+            why = refusal(problem) if isinstance(problem, DBAPIError) else None
+            log.warning("the database is away; trying again at the first job", why=why or type(problem).__name__)
             useful = True
         except (DeviceRefused, DeviceMissing, LedgerError) as problem:
             log.error("this worker cannot work", why=str(problem))

@@ -14,6 +14,7 @@
     ├── LogDamaged              rows of the transparency log are missing or were changed
     ├── SignatureInvalid        a signed envelope does not verify
     ├── SigningKeyRefused       a signing key cannot be rotated or revoked like this
+    ├── SettingUnusable         a setting, or the file of a secret that it names, cannot be used
     ├── MigrationNeeded         the database's tables are older or newer than this program
     ├── DowngradeRefused        undoing migrations would lose data
     ├── RolesRefused            the database's roles cannot be made
@@ -83,6 +84,7 @@ from ledger.errors.stores import (
     ObjectRefused,
     RecordMissing,
     RolesRefused,
+    SettingUnusable,
     SignatureInvalid,
     StoreFailed,
     StoreFull,
@@ -142,6 +144,7 @@ __all__ = [
     "RecordsUnknown",
     "RolesRefused",
     "SelectorInvalid",
+    "SettingUnusable",
     "SignatureInvalid",
     "SigningKeyRefused",
     "StillInProgress",

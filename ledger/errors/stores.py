@@ -1,4 +1,4 @@
-"""What the installation rests on: keys, objects, disks, the database, the broker."""
+"""What the installation rests on: settings, keys, objects, disks, the database, the broker."""
 
 from ledger.errors.base import LedgerError
 
@@ -111,6 +111,15 @@ class SignatureInvalid(LedgerError):
         super().__init__(
             f"The signature does not verify: {why}. Do not trust the content; fetch it and the public key again."
         )
+        self.why = why
+
+
+class SettingUnusable(LedgerError):
+    """A setting that says where things are, or the file that it names, cannot be used. Its content is not said."""
+
+    def __init__(self, setting: str, why: str) -> None:
+        super().__init__(f"The setting {setting} cannot be used: {why}. Correct it, then start again.")
+        self.setting = setting
         self.why = why
 
 

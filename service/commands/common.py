@@ -12,6 +12,7 @@ import typer
 from dotenv import dotenv_values
 from rich.console import Console
 
+from ledger.errors import SettingUnusable
 from service.client import LacunaClient
 from service.data_directory import read_address
 from service.local_errors import NoKey
@@ -20,7 +21,7 @@ from service.settings import ServiceSettings
 OK, NOT_AS_HOPED, USAGE, REFUSED, UNREACHABLE, UNUSABLE = 0, 1, 2, 3, 4, 5
 EXIT_CODES = (
     "Exit status: 0 done; 1 it ran and failed; 2 wrong usage; 3 the service or the ledger refused; "
-    "4 no service answers; 5 the data directory or the address cannot be used."
+    "4 no service answers; 5 the data directory, the database or the address cannot be used."
 )
 
 Url = Annotated[
@@ -45,13 +46,16 @@ err = Console(stderr=True, highlight=False)
 def load_settings(data_dir: Path | None, file: Path | None) -> ServiceSettings:
     """Read the settings: options win over the environment, the environment over the file.
 
-    The environment itself is changed, so that the worker process reads the same.
+    The environment itself is changed, so that the worker process reads the same. Raises SettingUnusable.
     """
     if data_dir is not None:
         os.environ["LACUNA_DATA_DIR"] = str(data_dir.resolve())
     if file is not None:
         os.environ["LACUNA_SETTINGS"] = str(file.resolve())
     if named := os.environ.get("LACUNA_SETTINGS"):
+        # Without it the defaults would silently be another installation, on SQLite.
+        if not (Path(named).is_file() or Path(named).is_fifo()):
+            raise SettingUnusable("LACUNA_SETTINGS", "it names no file")
         for name, value in dotenv_values(named).items():
             if name.startswith("LACUNA_") and value is not None:
                 os.environ.setdefault(name, value)

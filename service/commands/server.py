@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from rich.markup import escape
 from service.commands.common import AsJson, DataDir, SettingsFile, err, load_settings, out
 from service.local_errors import NoRedis
 from service.logs import configure_logging
+from service.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from service.embedded import Started
@@ -34,11 +36,12 @@ def server(
 
     Example: lacuna server --data-dir ./lacuna-data --port 8321
     """
+    loaded = _load(data_dir, settings)
+
     import torch  # here, because it takes seconds to import
 
     from service.embedded import EmbeddedServer
 
-    loaded = load_settings(data_dir, settings)
     configure_logging(loaded.log_level, "console" if sys.stderr.isatty() else loaded.log_format)
     torch.set_num_threads(loaded.torch_threads)  # once, for the whole process, before any thread computes
 
@@ -87,7 +90,7 @@ def worker(
 
     Example: lacuna worker --settings /etc/lacuna.env
     """
-    loaded = load_settings(data_dir, settings)
+    loaded = _load(data_dir, settings)
     if loaded.resolved_redis_url() is None:
         if queue:
             raise NoRedis
@@ -105,9 +108,20 @@ def reconcile(data_dir: DataDir = None, settings: SettingsFile = None) -> None:
 
     Example: lacuna reconcile --settings /etc/lacuna.env
     """
-    load_settings(data_dir, settings)
+    _load(data_dir, settings)
     err.print("Reconciling. Stop with Ctrl-C.")
     _run("workers.reconciler")
+
+
+def _load(data_dir: Path | None, file: Path | None) -> ServiceSettings:
+    """Read the settings, and the addresses that all processes need: a wrong one is said before anything starts.
+
+    Raises SettingUnusable.
+    """
+    loaded = load_settings(data_dir, file)
+    loaded.resolved_database_url()
+    loaded.resolved_redis_url()
+    return loaded
 
 
 def _run(module: str, *arguments: str) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from ledger import roles
-from ledger.database import Clock
+from ledger.database import Clock, refusal
 from ledger.errors import MigrationNeeded
 from ledger.migrate import differences, require_current
 from service.doctor.finding import Finding, ok, skipped, warning, wrong
@@ -25,7 +25,7 @@ def reachable(engine: Engine) -> Finding:
     except DBAPIError as problem:
         return wrong(
             "database",
-            f"it cannot be reached ({type(problem.orig).__name__})",
+            f"it cannot be used: {refusal(problem) or type(problem.orig).__name__}",
             "Start it, or correct LACUNA_DATABASE_URL or its file, the password and the network.",
         )
     return ok("database", f"{engine.dialect.name} answers")

@@ -8,6 +8,7 @@ import torch
 from sqlalchemy import make_url
 
 from ledger.database import Clock, Random, open_engine
+from ledger.errors import SettingUnusable
 from service.doctor import database, mathematics, stores, work
 from service.doctor.finding import Finding, Level, skipped, wrong
 from service.settings import ServiceSettings
@@ -20,9 +21,8 @@ def examine(settings: ServiceSettings, *, clock: Clock, random: Random) -> list[
     try:
         url = settings.resolved_database_url()
         messages = work.messages(settings)
-    except OSError as problem:
-        why = f"a file of secrets cannot be read ({problem.strerror})"
-        return [wrong("settings", why, "Correct LACUNA_DATABASE_URL_FILE and LACUNA_REDIS_URL_FILE.")]
+    except SettingUnusable as problem:
+        return [wrong("settings", f"{problem.setting} cannot be used: {problem.why}", f"Correct {problem.setting}.")]
     if settings.is_embedded and not Path(make_url(url).database or "").is_file():  # connecting would make it
         missing = wrong(
             "database", "there is none in the data directory", "Correct LACUNA_DATA_DIR, or start a server."
