@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.site import Site, open_site
 from support.world import NewWorld, person
 
+from service import limit_windows
 from service.limiter import Limiter
 
 REQUESTS = "/v1/forget-requests"
@@ -55,14 +57,29 @@ def test_what_is_refused_is_not_done(new_world: NewWorld, tmp_path: Path) -> Non
 
 
 def test_keys_are_counted_apart_and_the_window_begins_anew() -> None:
-    limiter = Limiter(2)
-    counted = [limiter.count("a")[:2] for _ in range(3)]
-    assert counted in (
-        [(True, 1), (True, 0), (False, 0)],
-        [(True, 1), (True, 1), (True, 0)],
-        [(True, 1), (True, 0), (True, 1)],
-    )
-    assert limiter.count("b")[:2] == (True, 1)
+    seconds = [1000.0]
+    limiter = Limiter(2, lambda: seconds[0])
+    assert [limiter.count("a") for _ in range(3)] == [(True, 1, 60), (True, 0, 60), (False, 0, 60)]
+    seconds[0] += 59.5
+    assert limiter.count("b") == (True, 1, 60)
+    assert limiter.count("a") == (False, 0, 1)
+    seconds[0] += 0.5
+    assert limiter.count("a") == (True, 1, 60)
+    assert limiter.count("b") == (True, 0, 60)  # of 59.5, rounded up
+
+
+def test_windows_that_are_over_are_dropped_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit_windows, "MANY", 3)
+    seconds = [0.0]
+    windows = limit_windows.Windows(lambda: seconds[0])
+    for name in ("first", "second", "third"):
+        assert windows.incr(name, 60) == 1
+        seconds[0] += 20
+    assert windows.incr("second", 60) == 2
+    assert windows.incr("fourth", 60) == 1
+    assert [windows.get(name) for name in ("first", "second", "third", "fourth")] == [0, 2, 1, 1]
+    assert (windows.get_expiry("first"), windows.get_expiry("third")) == (60, 100)
+    assert windows.reset() == 3
 
 
 def test_without_a_limit_nothing_is_said(new_world: NewWorld, tmp_path: Path) -> None:
