@@ -46,6 +46,7 @@ def configure_logging(level: str, form: str, stream: TextIO = sys.stderr) -> Non
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # else it says two lines whenever /readyz looks
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"  # it would log addresses with their query

@@ -40,3 +40,12 @@ def test_lines_on_the_way_of_a_request_bear_its_id(new_world: NewWorld, lines: i
     assert [answer.status_code for answer in answers] == [503, 503]
     assert [line["request_id"] for line in failed] == ids
     assert [line["request_id"] for line in said if line["event"] == "request"] == ids
+
+
+def test_a_look_at_readiness_is_one_line(new_world: NewWorld, lines: io.StringIO, tmp_path: Path) -> None:
+    """Balancers ask every few seconds."""
+    with open_site(new_world(core_people=1), tmp_path) as site:
+        lines.truncate(0)
+        asked = [site.client.get("/readyz").headers["x-request-id"] for _ in range(2)]
+    said = [json.loads(line) for line in lines.getvalue().strip("\0").splitlines()]
+    assert [line["event"] for line in said if line.get("request_id") in asked] == ["request"] * 2
