@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, and_, false, or_, select
 
-from ledger import filing, holders, holds, replacing, requests, selectors
+from ledger import deferrals, filing, holders, holds, replacing, requests, selectors
 from ledger.database import Transaction
 from ledger.errors import RecordsUnknown, SubjectHeld
 from ledger.identity import Alias, AliasHasher
@@ -84,6 +84,7 @@ def apply(tx: Transaction, upload: Upload) -> None:
     if removed:
         holders.note(tx, request, holders.removed_by(request))
         requests.scrub(tx, request, [upload.cohort_id])
+        deferrals.follow(tx)
     else:
         requests.complete_at_once(tx, request, "no_match")
 

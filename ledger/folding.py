@@ -1,7 +1,8 @@
 """Which records a model must fold in or take out to get from one sequence number to another.
 
 A version at sequence number a holds the records of the model's cohorts that were added by a and not removed by a.
-Where a removal is deferred for the model (ledger/deferrals.py), it counts at its later place.
+Where the model has deferred something (ledger/deferrals.py), it counts at its later place: a removal, an addition, and
+both at once for a correction. What was removed before it was added at all is held by no version, deferred or not.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 
 from ledger import catalog, deferrals
 from ledger.database import Transaction
-from ledger.tables import FeatureShard, Model, Record, RecordShard, Upload
+from ledger.tables import Deferral, DeferredShard, FeatureShard, Model, Record, RecordShard, Upload
 
 SHARDS_AT_ONCE = 400
 
@@ -33,19 +34,55 @@ def added(
 
     With `between` only those in the record shards from the one id to the other, in the database's order.
     """
+    condition = _added(tx, model_id, after, upto, between)
+    return [] if condition is None else _rows(tx, model_id, condition)
+
+
+def _added(
+    tx: Transaction, model_id: str, after: int | None, upto: int, between: tuple[str, str] | None
+) -> ColumnElement[bool] | None:
     cohorts = catalog.user_cohorts(tx, model_id)
     new = Upload.added_seq.is_not(None) if after is None else Upload.added_seq > after
     uploads = select(Upload.id).where(Upload.cohort_id.in_(cohorts), new, Upload.added_seq <= upto)
-    if tx.session.execute(uploads.limit(1)).first() is None:
-        return []  # the common case of a forget, which must not look at a million records
-    shards = select(RecordShard.id).where(RecordShard.upload_id.in_(uploads))
+    deferring = deferrals.has_any(tx, model_id)
+    if not deferring and tx.session.execute(uploads.limit(1)).first() is None:
+        return None  # the common case of a forget, which must not look at a million records
+    came: ColumnElement[bool] = RecordShard.upload_id.in_(uploads)
+    if deferring:
+        came = or_(came, and_(RecordShard.cohort_id.in_(cohorts), _made_up(model_id, after, upto)))
+    shards = select(RecordShard.id).where(came)
     if between is not None:
         shards = shards.where(RecordShard.id.between(*between))
     held = or_(Record.removed_seq.is_(None), Record.removed_seq > upto)
-    if late := deferrals.beyond(tx, model_id, upto):
-        held = or_(held, Record.request_id.in_(late))
-    condition = and_(Record.shard_id.in_(shards), held)
-    return _rows(tx, model_id, condition)
+    condition: ColumnElement[bool] = Record.shard_id.in_(shards)
+    if deferring:
+        held = or_(held, and_(Record.request_id.in_(_late_requests(model_id, upto)), _was_added()))
+        condition = and_(condition, _not_late(model_id, upto))
+    return and_(condition, held)
+
+
+def _late_requests(model_id: str, at: int) -> Select[str]:
+    return select(Deferral.request_id).where(deferrals.late(Deferral, model_id, at))
+
+
+def _not_late(model_id: str, at: int) -> ColumnElement[bool]:
+    """Return the condition on records whose addition is not deferred to after `at`."""
+    shards = select(DeferredShard.record_shard_id).where(deferrals.late(DeferredShard, model_id, at))
+    uploads = select(Upload.id).where(Upload.request_id.in_(_late_requests(model_id, at)))
+    return and_(Record.shard_id.not_in(shards), Record.upload_id.not_in(uploads))
+
+
+def _made_up(model_id: str, after: int | None, upto: int) -> ColumnElement[bool]:
+    """Return the condition on record shards whose addition was deferred to a place in (after, upto]."""
+    shards = select(DeferredShard.record_shard_id).where(deferrals.made_up(DeferredShard, model_id, after, upto))
+    requests = select(Deferral.request_id).where(deferrals.made_up(Deferral, model_id, after, upto))
+    uploads = select(Upload.id).where(Upload.request_id.in_(requests))
+    return or_(RecordShard.id.in_(shards), RecordShard.upload_id.in_(uploads))
+
+
+def _was_added() -> ColumnElement[bool]:
+    """Return the condition on records that were removed after they had been added."""
+    return exists().where(Upload.id == Record.upload_id, Upload.added_seq < Record.removed_seq)
 
 
 def shards_added(tx: Transaction, model_id: str, upto: int) -> list[str]:
@@ -62,10 +99,12 @@ def removed(tx: Transaction, model_id: str, after: int | None, upto: int) -> lis
     model = tx.session.get_one(Model, model_id)
     held_before = select(Upload.id).where(Upload.added_seq <= after)
     in_time = and_(Record.removed_seq > after, Record.removed_seq <= upto)
-    if deferred := deferrals.of_model(tx, model_id):
-        now = [one.request_id for one in deferred if one.seq is not None and after < one.seq <= upto]
-        others = Record.request_id.not_in([one.request_id for one in deferred])
-        in_time = or_(and_(in_time, others), and_(Record.removed_seq.is_not(None), Record.request_id.in_(now)))
+    if deferrals.has_any(tx, model_id):
+        deferred = select(Deferral.request_id).where(Deferral.model_id == model_id)
+        now = select(Deferral.request_id).where(deferrals.made_up(Deferral, model_id, after, upto))
+        made_up = and_(Record.removed_seq.is_not(None), Record.request_id.in_(now), _was_added())
+        in_time = or_(and_(in_time, Record.request_id.not_in(deferred)), made_up)
+        in_time = and_(in_time, _not_late(model_id, after))
     condition = and_(
         Record.tenant_id == model.tenant_id,  # with removed_seq, what the index of removed records is made of
         in_time,
@@ -79,6 +118,8 @@ def chosen(tx: Transaction, model_id: str, condition: ColumnElement[bool], at: i
     """List the records under `condition` among those that version `at` holds, if they are not removed."""
     held_by = select(Upload.id).where(Upload.added_seq <= at)
     cohorts = catalog.user_cohorts(tx, model_id)
+    if deferrals.has_any(tx, model_id):
+        condition = and_(condition, _not_late(model_id, at))
     return _rows(tx, model_id, and_(condition, Record.cohort_id.in_(cohorts), Record.upload_id.in_(held_by)))
 
 
@@ -87,13 +128,24 @@ def held(tx: Transaction, model_id: str, at: int) -> list[FeatureRows]:
     return added(tx, model_id, None, at)
 
 
+def classes_held(tx: Transaction, model_id: str, at: int) -> dict[str, dict[int, int]]:
+    """Map record shards to the ids and class indices of what version `at` holds, whether or not there are features."""
+    condition = _added(tx, model_id, None, at, None)
+    return {} if condition is None else _by_shard(tx, condition)
+
+
 def _rows(tx: Transaction, model_id: str, condition: ColumnElement[bool]) -> list[FeatureRows]:
+    by_shard = _by_shard(tx, condition)
+    names = feature_objects(tx, model_id, list(by_shard))
+    return [FeatureRows(names[shard_id], classes) for shard_id, classes in by_shard.items()]
+
+
+def _by_shard(tx: Transaction, condition: ColumnElement[bool]) -> dict[str, dict[int, int]]:
     query = select(Record.shard_id, Record.id, Record.class_index).where(condition).order_by(Record.shard_id)
     by_shard: dict[str, dict[int, int]] = {}
     for shard_id, record_id, class_index in tx.session.execute(query):
         by_shard.setdefault(shard_id, {})[record_id] = class_index
-    names = feature_objects(tx, model_id, list(by_shard))
-    return [FeatureRows(names[shard_id], classes) for shard_id, classes in by_shard.items()]
+    return by_shard
 
 
 def feature_objects(tx: Transaction, model_id: str, shard_ids: Sequence[str]) -> dict[str, str]:

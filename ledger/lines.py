@@ -128,6 +128,9 @@ def why_behind(tx: Transaction, old: Model, new: Model) -> str | None:
     passed_by_old = set(deferrals.beyond(tx, old.id, old.applied_seq or 0))
     if not set(deferrals.beyond(tx, new.id, new.applied_seq)) <= passed_by_old:
         return "it still holds records that the current generation does not: a request that it could not do has failed"
+    lacked_by_old = set(deferrals.shards_beyond(tx, old.id, old.applied_seq or 0))
+    if not set(deferrals.shards_beyond(tx, new.id, new.applied_seq)) <= lacked_by_old:
+        return "it lacks records whose features cannot be read; a failed job says which"
     return None
 
 

@@ -16,7 +16,7 @@ from unlearning.public_model import PublicModel
 from unlearning.rows import QuantizedRows
 from unlearning.statistics import Statistics
 from unlearning.weights import weights_to_bytes
-from workers import bounding, checks, exposure_account, models, noising, ridge, rows, solving, summing
+from workers import apart, bounding, checks, exposure_account, models, noising, ridge, rows, solving, summing
 from workers.deps import Deps
 from workers.errors import CheckFailed
 from workers.progress import Progress
@@ -51,7 +51,8 @@ def run(deps: Deps, claim: jobs.Claim) -> None:
     statistics = _fold(deps, claim, public, _base(deps, public, model, before, parts), added, removed)
     deps.point("advance.folded")
     mu = ridge.choose(deps.choose_mu, model, public, statistics)
-    solved = solving.solve(deps, model, public, statistics, mu, before=before, upto=upto)
+    lost = claim.attempts >= apart.ALONE_AFTER
+    solved = solving.solve(deps, model, public, statistics, mu, before=before, upto=upto, without_rows=lost)
     weights = noising.published(deps, model, public, statistics, solved.weights)
     deps.point("advance.solved")
     candidate = _write(deps, claim, model, statistics, solved.weights, weights, mu, upto)

@@ -111,7 +111,7 @@ def _run_claimed(deps: Deps, claim: jobs.Claim) -> None:
 
 def _goes_on_without(deps: Deps, claim: jobs.Claim, problem: Exception, message: str) -> bool:
     """Whether the requests that cannot be done were told apart, and the job goes on with the others."""
-    if claim.kind != jobs.ADVANCE or claim.attempts < apart.ALONE_AFTER or not apart.is_damage(problem):
+    if not apart.is_due(claim, problem):
         return False
     try:
         with heartbeat(deps, claim):

@@ -20,8 +20,9 @@ from unlearning.linear.sgd import SgdPlan
 from unlearning.linear.statistics_problem import StatisticsProblem, from_statistics
 from unlearning.public_model import PublicModel
 from unlearning.statistics import Statistics
-from workers import models, ridge
+from workers import apart, models, ridge
 from workers.deps import Deps
+from workers.errors import CheckFailed
 from workers.stored_batches import stored_batches
 
 EXACT, KRYLOV, SGD = "exact", "krylov", "sgd"
@@ -57,9 +58,12 @@ def solve(
     *,
     before: ModelVersion | None,
     upto: int,
+    without_rows: bool = False,
 ) -> Solved:
     """Solve for the records up to `upto`; krylov and sgd start at the published weights of `before`.
 
+    without_rows: stored rows that cannot be read are given up for lost, and the exact solver, which needs none, takes
+    over from sgd.
     Raises ProblemRefused, NoRidge: neither the solver nor the exact one met the budget. CheckFailed, LedgerError.
     """
     if model.solver == EXACT or not statistics.count:
@@ -79,6 +83,10 @@ def solve(
             generator = torch.Generator().manual_seed(SEED)
             plan = descent(problem)
             found = deps.sgd(problem, batches, plan, budget=budget, generator=generator, start=start)
+    except (*apart.DAMAGE, CheckFailed) as problem:
+        if not (without_rows and apart.is_damage(problem)):
+            raise
+        return Solved(ridge.solve(deps, model, public, statistics, mu).weights, fell_back=True)
     except BudgetMissed:
         return Solved(ridge.solve(deps, model, public, statistics, mu).weights, fell_back=True)
     return Solved(found.weights.numpy())

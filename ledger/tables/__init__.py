@@ -18,7 +18,7 @@ from ledger.tables.data import (
     Upload,
     UploadPart,
 )
-from ledger.tables.deferrals import Deferral
+from ledger.tables.deferrals import Deferral, DeferredShard
 from ledger.tables.dry_runs import DryRun
 from ledger.tables.evidence import Event, Leaf, LogCheckpoint, LogNode, LogState
 from ledger.tables.generations import Destruction, Generation
@@ -48,6 +48,7 @@ __all__ = [
     "CoreContent",
     "CoreImport",
     "Deferral",
+    "DeferredShard",
     "Destruction",
     "DryRun",
     "Event",

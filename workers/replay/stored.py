@@ -12,7 +12,7 @@ from ledger import catalog, folding, inventory, shard_records
 from ledger.database import Transaction
 from ledger.errors import LedgerError
 from ledger.shards import InMemory, ShardReader
-from ledger.tables import Cohort, FeatureShard, Model, Record, RecordShard, Upload
+from ledger.tables import Cohort, FeatureShard, Model, RecordShard, Upload
 from ledger.uploads import feature_context, record_context
 from unlearning.errors import UnlearningError
 from unlearning.public_model import PublicModel
@@ -63,23 +63,11 @@ def shards_of(tx: Transaction, model: Model) -> list[Shard]:
     ids = [row.id for row in rows]
     features = select(FeatureShard.record_shard_id, FeatureShard.object_name).where(FeatureShard.model_id == model.id)
     names = {row.record_shard_id: row.object_name for row in tx.session.execute(features)}
-    known, held = shard_records.known(tx, ids), _held(tx, ids, upto)
+    known, held = shard_records.known(tx, ids), folding.classes_held(tx, model.id, upto)
     return [
         Shard(row.id, row.cohort_id, row.object_name, names.get(row.id), held.get(row.id, {}), frozenset(known[row.id]))
         for row in rows
     ]
-
-
-def _held(tx: Transaction, shard_ids: Sequence[str], upto: int) -> dict[str, dict[int, int]]:
-    found: dict[str, dict[int, int]] = {}
-    for start in range(0, len(shard_ids), folding.SHARDS_AT_ONCE):
-        query = select(Record.shard_id, Record.id, Record.class_index).where(
-            Record.shard_id.in_(shard_ids[start : start + folding.SHARDS_AT_ONCE]),
-            Record.removed_seq.is_(None) | (Record.removed_seq > upto),
-        )
-        for shard_id, record_id, class_index in tx.session.execute(query):
-            found.setdefault(shard_id, {})[record_id] = class_index
-    return found
 
 
 def add_up(
