@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, update
-from support.dying import Died
+from sqlalchemy import select
+from support.dying import Died, dying
+from support.in_parts import PEOPLE, Learned, at_once, learned, learner, leases_run_out, parts, run, small_parts
 from support.leftovers import leftovers
-from support.waiting import wait_until
-from support.world import NewWorld, World, make_deps, make_world, person
+from support.world import NewWorld, World, make_deps
 
 from ledger import jobs
-from ledger.tables import FeatureShard, Job, JobPart, Model, RecordShard
+from ledger.tables import FeatureShard, Job, Model, RecordShard
 from workers import ingest, waiting
 from workers.loop import sweep
 from workers.runner import run_claimed, run_next
 
-PEOPLE = [person(f"person-{i}", 4) for i in range(12)]
 FLOWS = Path(__file__).parents[2] / "docs" / "flows.md"
 POINTS = [
     "ingest.collected",
@@ -39,42 +35,13 @@ POINTS = [
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve shards make six parts of two."""
-    monkeypatch.setattr(ingest, "DIRECT_SHARDS", 3)
-    monkeypatch.setattr(ingest, "PART_SHARDS", 2)
-
-
-@dataclass(frozen=True)
-class Bytes:
-    """What a service has learned."""
-
-    statistics: bytes
-    weights: bytes
-
-
-def learned(world: World) -> Bytes:
-    return Bytes(world.statistics(), world.weights())
+def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_parts(monkeypatch, ingest)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bytes]:
-    """What one worker learns, without parts, from all people but these."""
-
-    @cache
-    def learn(*names: str) -> Bytes:
-        folder = tmp_path_factory.mktemp("alone")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ingest, "DIRECT_SHARDS", 1000)
-            world = make_world(folder, f"sqlite:///{folder / 'ledger.sqlite'}")
-            world.upload(*(p for p in PEOPLE if p.name not in names))
-            world.register()
-            world.work()
-        found = learned(world)
-        world.ledger.close()
-        return found
-
-    return learn
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Learned]:
+    return learner(tmp_path_factory, ingest)
 
 
 def trained_core(world: World) -> None:
@@ -85,30 +52,10 @@ def trained_core(world: World) -> None:
         assert run(world, kind)
 
 
-def run(world: World, kind: str, point: Callable[[str], None] = lambda _: None) -> bool:
-    """Run the next job of one kind; False when there is none to run."""
-    deps = make_deps(world.ledger, point=point, slice_us=600_000_000)
-    claim = jobs.claim(world.ledger.database, kind, lease_us=deps.lease_us, kinds=(kind,))
-    if claim is not None:
-        run_claimed(deps, claim)
-    return claim is not None
-
-
 def job(world: World, kind: str) -> Job:
     """Return the newest job of a kind."""
     with world.ledger.database.read() as tx:
         return tx.session.execute(select(Job).where(Job.kind == kind).order_by(Job.id.desc()).limit(1)).scalar_one()
-
-
-def parts(world: World) -> list[JobPart]:
-    with world.ledger.database.read() as tx:
-        return list(tx.session.execute(select(JobPart)).scalars())
-
-
-def leases_run_out(world: World) -> None:
-    with world.ledger.database.begin() as tx:
-        tx.session.execute(update(Job).where(Job.state == "running").values(lease_until=0))
-        tx.session.execute(update(Job).where(Job.state == "ready").values(not_before=0))
 
 
 def nothing_is_left(world: World) -> None:
@@ -120,21 +67,11 @@ def nothing_is_left(world: World) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_any_number_of_workers_learns_the_same_bytes(
-    new_world: NewWorld, database_url: str, alone: Callable[..., Bytes], workers: int
+    new_world: NewWorld, database_url: str, alone: Callable[..., Learned], workers: int
 ) -> None:
     world = new_world(database_url)
     trained_core(world)
-    done: list[str] = []
-
-    def work(number: int) -> None:
-        deps = make_deps(world.ledger, worker=f"worker-{number}", point=done.append)
-        wait_until(lambda: not run_next(deps) and not world.jobs("running") and not world.jobs("ready"), 60, "the end")
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    done = at_once(world, workers)
     assert done.count("ingest_part.ended") >= 6
     assert learned(world) == alone()
     nothing_is_left(world)
@@ -143,7 +80,7 @@ def test_any_number_of_workers_learns_the_same_bytes(
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(6)), stops=st.sets(st.integers(0, 5)))
 def test_parts_in_any_order_some_of_them_twice(
-    new_world: NewWorld, alone: Callable[..., Bytes], order: list[int], stops: set[int]
+    new_world: NewWorld, alone: Callable[..., Learned], order: list[int], stops: set[int]
 ) -> None:
     """A part that ends its work and dies before it says so is done again."""
     world = new_world()
@@ -157,7 +94,7 @@ def test_parts_in_any_order_some_of_them_twice(
         assert claim is not None
         if place in stops:
             with pytest.raises(Died):
-                run_claimed(make_deps(world.ledger, point=die_at("ingest_part.ending")), claim)
+                run_claimed(dying(world, "ingest_part.ending"), claim)
         else:
             run_claimed(make_deps(world.ledger), claim)
     leases_run_out(world)
@@ -166,23 +103,15 @@ def test_parts_in_any_order_some_of_them_twice(
     nothing_is_left(world)
 
 
-def die_at(deadly: str) -> Callable[[str], None]:
-    def point(name: str) -> None:
-        if name == deadly:
-            raise Died
-
-    return point
-
-
 @pytest.mark.parametrize("at", POINTS)
 def test_a_worker_that_dies_twice_at_any_point_is_replaced(
-    new_world: NewWorld, database_url: str, alone: Callable[..., Bytes], at: str
+    new_world: NewWorld, database_url: str, alone: Callable[..., Learned], at: str
 ) -> None:
     world = new_world(database_url)
     trained_core(world)
     for _ in range(1 if at == "ingest.split" else 2):  # the parts are there, and are not made twice
         with pytest.raises(Died):
-            world.work(deps=make_deps(world.ledger, point=die_at(at)))
+            world.work(deps=dying(world, at))
         leases_run_out(world)
     world.work()
     assert learned(world) == alone()
@@ -200,7 +129,7 @@ def test_every_point_is_described_in_the_flows(new_world: NewWorld) -> None:
 
 @pytest.mark.parametrize("at", ["ingest.split", "ingest.written", "ingest_part.extracted", "ingest_part.ended"])
 def test_forgetting_while_parts_are_done(
-    new_world: NewWorld, database_url: str, alone: Callable[..., Bytes], monkeypatch: pytest.MonkeyPatch, at: str
+    new_world: NewWorld, database_url: str, alone: Callable[..., Learned], monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     """The purge steps aside while a part may write features of the person; in the end nobody knows the person."""
     monkeypatch.setattr(waiting, "WAIT_US", 0)
@@ -222,7 +151,7 @@ def test_forgetting_while_parts_are_done(
 
 
 def test_an_upload_to_several_models_is_ingested_in_parts(
-    new_world: NewWorld, database_url: str, alone: Callable[..., Bytes]
+    new_world: NewWorld, database_url: str, alone: Callable[..., Learned]
 ) -> None:
     world = new_world(database_url)
     first, second = world.register(), world.register("other")

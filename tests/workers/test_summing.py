@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
-from support.dying import Died
+from sqlalchemy import select
+from support.dying import Died, dying
+from support.in_parts import PEOPLE, Learned, at_once, learned, learner, leases_run_out, parts, run, small_parts
 from support.leftovers import leftovers
-from support.waiting import wait_until
-from support.world import NewWorld, World, make_deps, make_world, person
+from support.world import NewWorld, World, make_deps
 
 from ledger import jobs, lines
-from ledger.tables import Job, JobPart, StoredObject
+from ledger.tables import StoredObject
 from workers import summing
+from workers.deps import Deps
 from workers.loop import sweep
-from workers.runner import run_claimed, run_next
+from workers.runner import run_claimed
 
-PEOPLE = [person(f"person-{i}", 4) for i in range(12)]
 FLOWS = Path(__file__).parents[2] / "docs" / "flows.md"
 POINTS = [
     "sum.splitting",
@@ -39,29 +37,13 @@ POINTS = [
 
 
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve shards make six parts of two."""
-    monkeypatch.setattr(summing, "DIRECT_SHARDS", 3)
-    monkeypatch.setattr(summing, "PART_SHARDS", 2)
+def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_parts(monkeypatch, summing)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[bytes, bytes]]:
-    """Statistics and weights from all people but these, summed by one job."""
-
-    @cache
-    def learn(*names: str) -> tuple[bytes, bytes]:
-        folder = tmp_path_factory.mktemp("alone")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(summing, "DIRECT_SHARDS", 1000)
-            world = make_world(folder, f"sqlite:///{folder / 'ledger.sqlite'}")
-            world.upload(*(p for p in PEOPLE if p.name not in names))
-            world.register()
-            world.work()
-        world.ledger.close()
-        return world.statistics(), world.weights()
-
-    return learn
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Learned]:
+    return learner(tmp_path_factory, summing)
 
 
 def ingested(world: World) -> None:
@@ -72,33 +54,14 @@ def ingested(world: World) -> None:
         assert run(world, kind)
 
 
-def run(world: World, kind: str, point: Callable[[str], None] = lambda _: None) -> bool:
-    deps = make_deps(world.ledger, point=point, slice_us=600_000_000)
-    claim = jobs.claim(world.ledger.database, kind, lease_us=deps.lease_us, kinds=(kind,))
-    if claim is not None:
-        run_claimed(deps, claim)
-    return claim is not None
-
-
-def parts(world: World) -> list[JobPart]:
-    with world.ledger.database.read() as tx:
-        return list(tx.session.execute(select(JobPart)).scalars())
-
-
 def sums_stored(world: World) -> list[str]:
     with world.ledger.database.read() as tx:
         return list(tx.session.execute(select(StoredObject.name).where(StoredObject.kind == "sum")).scalars())
 
 
-def time_passes(world: World) -> None:
-    with world.ledger.database.begin() as tx:
-        tx.session.execute(update(Job).where(Job.state == "running").values(lease_until=0))
-        tx.session.execute(update(Job).where(Job.state == "ready").values(not_before=0))
-
-
-def check(world: World, expected: tuple[bytes, bytes]) -> None:
+def check(world: World, expected: Learned) -> None:
     sweep(world.deps)
-    assert (world.statistics(), world.weights()) == expected
+    assert learned(world) == expected
     assert parts(world) == []
     assert sums_stored(world) == []
     assert leftovers(world.ledger) == []
@@ -107,29 +70,17 @@ def check(world: World, expected: tuple[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 def test_any_number_of_workers_learns_the_same_bytes(
-    new_world: NewWorld, database_url: str, alone: Callable[..., tuple[bytes, bytes]], workers: int
+    new_world: NewWorld, database_url: str, alone: Callable[..., Learned], workers: int
 ) -> None:
     world = new_world(database_url)
     ingested(world)
-    done: list[str] = []
-
-    def work(number: int) -> None:
-        deps = make_deps(world.ledger, worker=f"worker-{number}", point=done.append)
-        wait_until(lambda: not run_next(deps) and not world.jobs("running") and not world.jobs("ready"), 60, "the end")
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    done = at_once(world, workers)
     assert done.count("sum_part.ended") == 6
     check(world, alone())
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_parts_in_any_order_some_of_them_twice(
-    new_world: NewWorld, alone: Callable[..., tuple[bytes, bytes]], seed: int
-) -> None:
+def test_parts_in_any_order_some_of_them_twice(new_world: NewWorld, alone: Callable[..., Learned], seed: int) -> None:
     rng = random.Random(seed)
     world = new_world()
     ingested(world)
@@ -140,44 +91,36 @@ def test_parts_in_any_order_some_of_them_twice(
     for job_id in ids:
         if rng.random() < 0.5:
             with pytest.raises(Died):
-                one_part(world, job_id, die_at(rng.choice(["sum_part.written", "sum_part.ending"])))
-            time_passes(world)
-        one_part(world, job_id)
+                one_part(dying(world, rng.choice(["sum_part.written", "sum_part.ending"])), job_id)
+            leases_run_out(world)
+        one_part(make_deps(world.ledger), job_id)
     world.work()
     check(world, alone())
 
 
-def one_part(world: World, job_id: int, point: Callable[[str], None] = lambda _: None) -> None:
-    claim = jobs.claim(world.ledger.database, "one", lease_us=5_000_000, only=job_id)
+def one_part(deps: Deps, job_id: int) -> None:
+    claim = jobs.claim(deps.ledger.database, "one", lease_us=5_000_000, only=job_id)
     assert claim is not None
-    run_claimed(make_deps(world.ledger, point=point), claim)
-
-
-def die_at(deadly: str) -> Callable[[str], None]:
-    def point(name: str) -> None:
-        if name == deadly:
-            raise Died
-
-    return point
+    run_claimed(deps, claim)
 
 
 @pytest.mark.parametrize("at", POINTS)
 def test_a_worker_that_dies_twice_at_any_point_is_replaced(
-    new_world: NewWorld, database_url: str, alone: Callable[..., tuple[bytes, bytes]], at: str
+    new_world: NewWorld, database_url: str, alone: Callable[..., Learned], at: str
 ) -> None:
     world = new_world(database_url)
     ingested(world)
     for _ in range(1 if at in ("sum.split", "advance.published") else 2):  # what is done is not done twice
         with pytest.raises(Died):
-            world.work(deps=make_deps(world.ledger, point=die_at(at)))
-        time_passes(world)
+            world.work(deps=dying(world, at))
+        leases_run_out(world)
     world.work()
     check(world, alone())
 
 
 @pytest.mark.parametrize("at", ["sum.split", "sum_part.written", "sum_part.ended", "advance.folded"])
 def test_forgetting_while_parts_are_done(
-    new_world: NewWorld, database_url: str, alone: Callable[..., tuple[bytes, bytes]], at: str
+    new_world: NewWorld, database_url: str, alone: Callable[..., Learned], at: str
 ) -> None:
     """The request waits for the first version, which takes out what parts had summed; then no sum is left."""
     world = new_world(database_url)
@@ -192,7 +135,7 @@ def test_forgetting_while_parts_are_done(
             assert sums_stored(world) == []
 
     world.work(deps=make_deps(world.ledger, point=forget))
-    time_passes(world)
+    leases_run_out(world)
     world.work(deps=make_deps(world.ledger, point=forget))
     assert world.request(request[0]).state == "completed"
     check(world, alone("person-3"))
@@ -209,7 +152,7 @@ def test_every_point_is_described_in_the_flows(new_world: NewWorld) -> None:
 
 
 def test_an_upload_that_arrives_meanwhile_is_added_to_what_was_summed(
-    new_world: NewWorld, alone: Callable[..., tuple[bytes, bytes]]
+    new_world: NewWorld, alone: Callable[..., Learned]
 ) -> None:
     world = new_world()
     world.upload(*PEOPLE[:9])
@@ -240,7 +183,7 @@ def test_a_model_that_is_deleted_takes_its_sums_along(new_world: NewWorld) -> No
     assert leftovers(world.ledger) == []
 
 
-def test_a_wrong_sum_is_found_and_summed_anew(new_world: NewWorld, alone: Callable[..., tuple[bytes, bytes]]) -> None:
+def test_a_wrong_sum_is_found_and_summed_anew(new_world: NewWorld, alone: Callable[..., Learned]) -> None:
     """One part is counted twice: the check against all rows refuses the version, and the next attempt splits anew."""
     world = new_world()
     ingested(world)
@@ -258,6 +201,6 @@ def test_a_wrong_sum_is_found_and_summed_anew(new_world: NewWorld, alone: Callab
     (waiting,) = (job for job in world.jobs("ready") if job.kind == jobs.ADVANCE)
     assert "CheckFailed" in (waiting.error or "")
     assert parts(world) == []
-    time_passes(world)
+    leases_run_out(world)
     world.work()
     check(world, alone())
