@@ -34,6 +34,12 @@ def test_a_checkpoint_comes_back() -> None:
     assert open_checkpoint(NOTE, KEY) == Checkpoint(KEY.name, 3, ROOT)
 
 
+@pytest.mark.parametrize("size", [0, 10, 10**18 - 1])
+def test_a_checkpoint_of_any_size_comes_back(size: int) -> None:
+    made = Checkpoint(KEY.name, size, ROOT)
+    assert open_checkpoint(made.signed(KEY, PRIVATE.sign), KEY) == made
+
+
 def test_others_may_sign_too() -> None:
     witness = NoteKey("witness.example", OTHER.public_key().public_bytes_raw())
     line = sign_note(Checkpoint(KEY.name, 3, ROOT).text(), witness, OTHER.sign).rsplit("\n\n", 1)[1]

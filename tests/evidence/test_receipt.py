@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import struct
 import unicodedata
 from dataclasses import replace
 
@@ -27,6 +30,28 @@ def receipt(made: Commitment, place: int) -> Receipt:
     return Receipt(
         made.root(), RAW, salt(made.seed, place), made.leaves[place], place, made.size, tuple(made.path(place))
     )
+
+
+def test_a_commitment_is_spelled_as_the_format_says() -> None:
+    """By hand: requests that were answered with a root must find the same one again with the seed that is kept."""
+
+    def keyed(key: bytes, *message: bytes) -> bytes:
+        return hmac.new(key, b"".join(message), "sha256").digest()
+
+    def node(left: bytes, right: bytes) -> bytes:
+        return hashlib.sha256(b"\1" + left + right).digest()
+
+    salts = [keyed(SEED, b"lacuna/salt/1\0", struct.pack(">Q", place)) for place in range(3)]
+    words = [[b"subject", b"controller_customer_id", b"raw", name.encode()] for name in PEOPLE[:3]]
+    leaves = [
+        keyed(key, b"lacuna/named/1\0", *(struct.pack(">I", len(word)) + word for word in said))
+        for key, said in zip(salts, words, strict=True)
+    ]
+    made = commitment(PEOPLE[:3])
+    assert [salt(SEED, place) for place in range(3)] == salts
+    assert list(made.leaves) == leaves
+    filling = keyed(SEED, b"lacuna/filling/1\0", struct.pack(">Q", 3))
+    assert made.root() == node(node(leaves[0], leaves[1]), node(leaves[2], filling))
 
 
 @pytest.mark.parametrize("count", range(1, 6))
