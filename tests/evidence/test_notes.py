@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evidence.checkpoint import Checkpoint, open_checkpoint
 from evidence.errors import EvidenceError, Malformed, NoteUnsigned, ProofInvalid
 from evidence.merkle import leaf_hash, node_hash
-from evidence.signed_note import NoteKey, open_note, sign_note
+from evidence.signed_note import NoteKey, cosign_note, open_note, sign_note, signed_by
 from evidence.tlog_proof import TlogProof, check_tlog_proof, read_tlog_proof
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -44,6 +44,8 @@ def test_others_may_sign_too() -> None:
     witness = NoteKey("witness.example", OTHER.public_key().public_bytes_raw())
     line = sign_note(Checkpoint(KEY.name, 3, ROOT).text(), witness, OTHER.sign).rsplit("\n\n", 1)[1]
     assert open_checkpoint(NOTE + line, KEY).size == 3
+    assert cosign_note(NOTE, witness, OTHER.sign) == NOTE + line
+    assert [signed_by(note, witness) for note in (NOTE, NOTE + line)] == [False, True]
     with pytest.raises(NoteUnsigned, match="more than once"):
         open_checkpoint(NOTE + NOTE.rsplit("\n\n", 1)[1], KEY)
 

@@ -117,6 +117,9 @@ def test_other_spellings_of_a_receipt_are_refused() -> None:
         json.dumps({**fields, "more": 1}, separators=(",", ":")) + "\n",
         json.dumps({**fields, "salt": fields["salt"].upper()}, separators=(",", ":")) + "\n",
         replace(good, path=good.path * LONGEST_PATH).text(),
+        replace(good, salt=good.salt + b"\0").text(),  # under HMAC the same key
+        replace(good, leaf=good.leaf[1:]).text(),
+        replace(good, commitment=b"").text(),
     ):
         with pytest.raises(Malformed):
             read_receipt(other)
