@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 from support.clock import FixedClock
+from support.locks import waiters
 from support.waiting import wait_until
 from support.world import NewWorld, World
 
@@ -117,15 +118,9 @@ def test_numbers_become_visible_in_their_own_order(new_world: NewWorld, fresh_po
                     return changes.next_change(other, world.tenant_id, changes.STORED)
 
             later = pool.submit(second)
-            wait_until(lambda: _waiting(database) or later.done(), 10, "the second writer to wait")
+            wait_until(lambda: waiters(database) or later.done(), 10, "the second writer to wait")
             assert not later.done()
         assert later.result(timeout=20) == first + 1
-
-
-def _waiting(database: Database) -> int:
-    with database.engine.connect() as connection:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        return int(connection.execute(text(query)).scalar_one())
 
 
 def test_the_log_is_cut_to_nothing_unless_a_reader_holds_it(new_world: NewWorld) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 from support.clock import FixedClock
+from support.locks import waiters
+from support.versions import publish_version
 from support.waiting import wait_until
 from support.world import NewWorld, World
 
 from ledger import leases
-from ledger.database import Database, Transaction
-from ledger.tables import Lease, Model, ModelVersion
+from ledger.database import Database
+from ledger.tables import Lease
 
 TTL_US = 1_000_000
 
@@ -29,36 +31,9 @@ def database(world: World, clock: FixedClock) -> Database:
     return Database(world.ledger.database.engine, clock, world.ledger.database.random)
 
 
-def publish(tx: Transaction, world: World, number: int, model_id: str | None = None) -> None:
-    """Make a version of that number the active one."""
-    model_id = model_id or world.model_id
-    version = ModelVersion(
-        id=tx.new_id(),
-        tenant_id=world.tenant_id,
-        model_id=model_id,
-        number=number,
-        state="active",
-        applied_seq=number,
-        anchor_number=1,
-        weights_commitment="w",
-        statistics_commitment="s",
-        solver_fingerprint="f",
-        checks={},
-        created_at=tx.now,
-    )
-    tx.session.execute(update(ModelVersion).where(ModelVersion.model_id == model_id).values(state="superseded"))
-    tx.session.add(version)
-    tx.session.flush()
-    tx.session.execute(
-        update(Model)
-        .where(Model.id == model_id)
-        .values(state="ready", applied_seq=number, active_version_id=version.id)
-    )
-
-
 def now_active(database: Database, world: World, number: int, model_id: str | None = None) -> None:
     with database.begin() as tx:
-        publish(tx, world, number, model_id)
+        publish_version(tx, model_id or world.model_id, number, number)
 
 
 def left(database: Database, world: World, number: int, skew_us: int = 0) -> int:
@@ -167,15 +142,9 @@ def test_a_renewal_while_a_version_is_published_waits_and_is_refused(
     now_active(database, world, 1)
     with ThreadPoolExecutor(1) as pool:
         with database.begin() as tx:
-            publish(tx, world, 2)
+            publish_version(tx, world.model_id, 2, 2)
             renewal = pool.submit(leases.renew, database, "p", {world.model_id: 1}, ttl_us=TTL_US)
-            wait_until(lambda: _waiting(database) or renewal.done(), 10, "the renewal to wait")
+            wait_until(lambda: waiters(database) or renewal.done(), 10, "the renewal to wait")
             assert not renewal.done()
         assert renewal.result(timeout=20) == frozenset()
     assert held(database, "p") == {}
-
-
-def _waiting(database: Database) -> int:
-    with database.engine.connect() as connection:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        return int(connection.exec_driver_sql(query).scalar_one())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 from support.clock import FixedClock
+from support.versions import publish_version
 from support.world import NewWorld, World
 
 from ledger import jobs, leases, processes, tenants
 from ledger.database import Database
-from ledger.tables import Job, Model, ModelVersion
+from ledger.tables import Job
 
 LEASE_US = 1_000_000
 
@@ -57,24 +58,7 @@ def test_a_worker_is_idle_working_or_silent(database: Database, world: World, cl
 def test_a_lease_is_current_behind_or_expired(database: Database, world: World, clock: FixedClock) -> None:
     def publish(number: int) -> None:
         with database.begin() as tx:
-            version = ModelVersion(
-                id=tx.new_id(),
-                tenant_id=world.tenant_id,
-                model_id=world.model_id,
-                number=number,
-                state="superseded",
-                applied_seq=number,
-                anchor_number=1,
-                weights_commitment="w",
-                statistics_commitment="s",
-                solver_fingerprint="f",
-                checks={},
-                created_at=tx.now,
-            )
-            tx.session.add(version)
-            tx.session.flush()
-            values = {"state": "ready", "applied_seq": number, "active_version_id": version.id}
-            tx.session.execute(update(Model).where(Model.id == world.model_id).values(**values))
+            publish_version(tx, world.model_id, number, number)
 
     def said(tenant_id: str) -> list[tuple[str, int, int | None, str]]:
         with database.read() as tx:

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select, update
+from support.locks import waiters
+from support.versions import add_version, publish_version
 from support.waiting import wait_until
 from support.world import NewWorld, World, person
 
 from ledger import jobs, purging, requests, versions
-from ledger.database import Transaction
 from ledger.errors import NotFound, WrongState
-from ledger.tables import Change, Event, ForgetRequest, Job, Model, ModelVersion, Record, RequestModel, Suppression
+from ledger.tables import Change, Event, ForgetRequest, Job, Record, RequestModel, Suppression
 
 
 @pytest.fixture
@@ -35,34 +36,8 @@ def ready_model(world: World, name: str, applied_seq: int | None = None) -> str:
     model_id = world.register(name)
     with world.ledger.database.begin() as tx:
         tx.session.execute(update(Job).values(state="done"))
-        version = version_row(tx, world, model_id, 1, applied_seq or 0)
-        tx.session.execute(
-            update(Model)
-            .where(Model.id == model_id)
-            .values(state="ready", applied_seq=applied_seq, active_version_id=version.id)
-        )
+        publish_version(tx, model_id, 1, applied_seq or 0)
     return model_id
-
-
-def version_row(tx: Transaction, world: World, model_id: str, number: int, applied_seq: int) -> ModelVersion:
-    version = ModelVersion(
-        id=tx.new_id(),
-        tenant_id=world.tenant_id,
-        model_id=model_id,
-        number=number,
-        state="active",
-        applied_seq=applied_seq,
-        anchor_number=1,
-        weights_commitment="w",
-        statistics_commitment="s",
-        solver_fingerprint="f",
-        checks={},
-        measured={"records": 1},
-        created_at=tx.now,
-    )
-    tx.session.add(version)
-    tx.session.flush()
-    return version
 
 
 def events_of(world: World, subject: str) -> list[str]:
@@ -151,7 +126,7 @@ def test_a_request_for_the_same_records_waits_for_the_first(world: World) -> Non
     assert (b.records, b.seq, b.waits_for) == (5, seq, [first])
     assert (c.records, c.seq, c.waits_for) == (3, a.seq, [first])
     with world.ledger.database.begin() as tx:
-        version = version_row(tx, world, model_id, 2, seq)
+        version = add_version(tx, model_id, 2, seq)
         requests.model_passed(tx, model_id, version.id, a.seq or 0)
     assert [world.request(i).state for i in (first, second, third)] == ["published", "scrubbing", "published"]
     with world.ledger.database.read() as tx:
@@ -220,7 +195,9 @@ def test_cancelling_while_a_worker_resolves(postgres: World) -> None:
                     requests.cancel(other, postgres.tenant_id, request_id)
 
             cancelled = pool.submit(cancel)
-            wait_until(lambda: waiters(postgres) or cancelled.done(), 10, "the second transaction to wait")
+            wait_until(
+                lambda: waiters(postgres.ledger.database) or cancelled.done(), 10, "the second transaction to wait"
+            )
         with pytest.raises(WrongState):
             cancelled.result(timeout=20)
     assert postgres.request(request_id).state == "scrubbing"
@@ -234,29 +211,21 @@ def test_two_models_that_pass_at_the_same_moment_publish_the_request(postgres: W
     seq = resolve(postgres)
     with ThreadPoolExecutor(1) as pool:
         with postgres.ledger.database.begin() as tx:
-            version = version_row(tx, postgres, models[0], 2, seq)
+            version = add_version(tx, models[0], 2, seq)
             requests.model_passed(tx, models[0], version.id, seq)
 
             def pass_second() -> None:
                 with postgres.ledger.database.begin() as other:
-                    second = version_row(other, postgres, models[1], 2, seq)
+                    second = add_version(other, models[1], 2, seq)
                     requests.model_passed(other, models[1], second.id, seq)
 
             passed = pool.submit(pass_second)
-            wait_until(lambda: waiters(postgres) or passed.done(), 10, "the second transaction to wait or end")
+            wait_until(
+                lambda: waiters(postgres.ledger.database) or passed.done(), 10, "the second transaction to wait or end"
+            )
         passed.result(timeout=20)
     assert postgres.request(request_id).state == "published"
     assert events_of(postgres, request_id).count("forget.published") == 1
-
-
-def waiters(world: World) -> int:
-    """Count the database's sessions that wait for a lock."""
-    with world.ledger.database.engine.connect() as connection:
-        return len(
-            connection.exec_driver_sql(
-                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            ).all()
-        )
 
 
 def test_a_failed_model_holds_no_request_up(world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 from support.clock import FixedClock
 from support.interrupted import interrupted
+from support.locks import waiters
 from support.mentions import mentions
 from support.waiting import wait_until
 from support.world import NewWorld, World, person
@@ -181,20 +182,10 @@ def test_a_chunk_whose_rows_are_being_stored_while_its_upload_is_abandoned(postg
         with postgres.ledger.database.begin() as tx:
             tx.session.execute(update(Upload).where(Upload.id == second).values(state="failed"))
             storing = pool.submit(chunk, postgres, second, record("a", "1"))
-            wait_until(lambda: waiters(postgres) or storing.done(), 10, "the chunk to wait")
+            wait_until(lambda: waiters(postgres.ledger.database) or storing.done(), 10, "the chunk to wait")
         with pytest.raises(UploadClosed):
             storing.result(timeout=20)
     assert count(postgres, Record) == before
-
-
-def waiters(world: World) -> int:
-    """Count the database's sessions that wait for a lock."""
-    with world.ledger.database.engine.connect() as connection:
-        return len(
-            connection.exec_driver_sql(
-                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            ).all()
-        )
 
 
 def test_a_full_disk_stores_nothing(world: World) -> None:
@@ -349,7 +340,7 @@ def test_a_subject_who_comes_back_while_being_dropped(postgres: World) -> None:
             tx.session.execute(Record.__table__.delete().where(Record.subject_id == subject_id))  # type: ignore[attr-defined]  # a table
             uploads.drop_unused_subjects(tx, postgres.tenant_id, [subject_id])
             coming = pool.submit(chunk, postgres, upload_id, record("a", "2"))
-            wait_until(lambda: waiters(postgres) or coming.done(), 10, "the upload to wait")
+            wait_until(lambda: waiters(postgres.ledger.database) or coming.done(), 10, "the upload to wait")
         coming.result(timeout=20)
     uploads.finish(postgres.ledger, upload_id)
     with postgres.ledger.database.read() as tx:
