@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from support import nursery
 from support.deployment import Deployment
 
 
@@ -14,7 +15,7 @@ def deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., D
     made: list[Deployment] = []
 
     def build(database_url: str | None = None, **settings: str) -> Deployment:
-        made.append(Deployment(tmp_path_factory.mktemp("installation"), database_url, settings))
+        made.append(Deployment(tmp_path_factory.mktemp("installation"), database_url, settings, start=nursery.start))
         return made[-1]
 
     yield build

@@ -23,6 +23,7 @@ import httpx
 import numpy as np
 import pytest
 from sqlalchemy import func, select
+from support import nursery
 from support.deployment import Deployment
 from support.site import npz
 from support.waiting import wait_until
@@ -48,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         "LACUNA_MAX_BODY_BYTES": str(MOST),
         "LACUNA_MAX_UNPACKED_BYTES": str(2**22),
     }
-    deployment = Deployment(tmp_path_factory.mktemp("attacked"), settings=settings)
+    deployment = Deployment(tmp_path_factory.mktemp("attacked"), settings=settings, start=nursery.start)
     process = deployment.start_server()
     yield deployment
     said = (deployment.folder / "server-0.err").read_text()

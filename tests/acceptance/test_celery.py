@@ -10,13 +10,13 @@ import hmac
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from support import nursery
 from support.deployment import CORE_PEOPLE, PATIENCE_S
 from support.postgres import temporary_database
 from support.production import Production, children_of
@@ -67,7 +67,7 @@ class Site:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Site]:
     with temporary_database(postgres_url) as url:
-        production = Production(tmp_path_factory.mktemp("production"), url)
+        production = Production(tmp_path_factory.mktemp("production"), url, start=nursery.start)
         try:
             production.upgrade()
             production.start_server()
@@ -89,7 +89,7 @@ def site(trained: Site) -> Iterator[Site]:
     trained.production.kill([p for p in trained.production.processes if p not in before])
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: nursery.Process) -> None:
     process.terminate()
     assert process.wait(PATIENCE_S) == 0
 

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 import pytest
+from support import nursery
 from support.chaos import Plan, run
 from support.mortal_postgres import MortalPostgres
 from support.postgres import temporary_database
@@ -21,7 +22,7 @@ def test_requests_survive_a_storm(tmp_path: Path, capsys: pytest.CaptureFixture[
     server = MortalPostgres()  # our own: it is killed, restarted and frozen too
     try:
         with temporary_database(server.url) as database:
-            production = Production(tmp_path, database, postgres=server)
+            production = Production(tmp_path, database, postgres=server, start=nursery.start)
             try:
                 production.upgrade()
                 report = run(production, Plan(SEED, requests=40, clients=3, storm_s=25, longest_pause_s=1.0))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import nursery
 from support.deployment import CORE_PEOPLE, PATIENCE_S, Deployment, upload_people
 from support.disks import CannotMount, Mount, fill, free, mounts, remount
 from support.waiting import wait_until
@@ -58,7 +58,7 @@ class Site:
         self.model = deployment.train(self.client, PEOPLE)
         stop(worker)
 
-    def forget_on_a_failing_disk(self, name: str, at: str, disk: Path, how: str) -> tuple[str, subprocess.Popen[bytes]]:
+    def forget_on_a_failing_disk(self, name: str, at: str, disk: Path, how: str) -> tuple[str, nursery.Process]:
         """Ask for somebody to be forgotten by a worker whose disk fails at a point."""
         worker = self.deployment.start_worker_with_failing_disk(at, disk, how)
         return str(self.client.forget(subjects=[name])["id"]), worker
@@ -80,7 +80,7 @@ class Site:
             self.client.certificate(request)
         assert problem.value.status == 404
 
-    def completes(self, request: str, worker: subprocess.Popen[bytes]) -> None:
+    def completes(self, request: str, worker: nursery.Process) -> None:
         """Wait until the same worker has completed the request, and everything else."""
         done = self.client.wait_for_request(request, timeout_s=PATIENCE_S)
         assert (done["outcome"], done["error"]) == ("erased", None)
@@ -90,7 +90,7 @@ class Site:
         stop(worker)
 
 
-def stop(worker: subprocess.Popen[bytes]) -> None:
+def stop(worker: nursery.Process) -> None:
     worker.terminate()
     worker.wait()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from support import nursery
 from support.deployment import Deployment, upload_people
 from support.world import CLASSES, SHAPE, clock_us, make_deps, person
 
@@ -30,7 +31,7 @@ OWN = ("id", "certificate_url", "receipt_url", "received_at", "completed_at", "p
 @pytest.fixture(params=["sqlite", "postgres"])
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
     url = None if request.param == "sqlite" else request.getfixturevalue("fresh_postgres_database")
-    found = Deployment(tmp_path, database_url=url)
+    found = Deployment(tmp_path, database_url=url, start=nursery.start)
     if url is not None:
         found.upgrade()
     yield found

@@ -8,13 +8,13 @@ import json
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import nursery
 from support.deployment import CORE_PEOPLE, PATIENCE_S, Deployment
 from support.waiting import wait_until
 from support.world import NewWorld, World, person
@@ -70,7 +70,7 @@ class Story:
     """One installation whose processes are killed again and again."""
 
     deployment: Deployment
-    server: subprocess.Popen[bytes] | None = None
+    server: nursery.Process | None = None
     deaths: int = 0
     given_up: list[tuple[str, int]] = field(default_factory=list)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from support import nursery
 from support.deployment import PATIENCE_S, Deployment
 from support.ports import free_port
 from support.waiting import wait_until
@@ -159,7 +159,7 @@ def test_a_rolling_restart_under_load_fails_nobody(
     assert deployment.leftovers() == []
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: nursery.Process) -> None:
     """Stop a process as an operator does."""
     process.terminate()
     assert process.wait(PATIENCE_S) == 0

@@ -10,7 +10,6 @@ import contextlib
 import json
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from ledger.tables import Event, ForgetRequest, Job, ModelVersion, StoredObject
 from service.client import LacunaClient
 from service.client_errors import ClientError
 from support.deployment import CORE_PEOPLE, upload_people
+from support.nursery import Process
 from support.ports import free_port
 from support.production import Production
 from support.storm import Storm, send_signal
@@ -88,7 +88,7 @@ class Chaos:
         self.report = Report(plan.seed)
         self.random = random.Random(plan.seed)
         self.ports = [free_port() for _ in range(plan.servers)]
-        self.roles: dict[str, subprocess.Popen[bytes]] = {}
+        self.roles: dict[str, Process] = {}
         self.orphans: list[int] = []
         self.accepted: dict[str, str] = {}
         self._over = threading.Event()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from ledger.ledger import open_ledger
 from ledger.settings import LedgerSettings
 from service.client import LacunaClient
 from support.leftovers import leftovers
+from support.nursery import Process, Start, start_alone
 from support.waiting import wait_until
 from support.world import CLASSES, SHAPE, Person, clock_us, person
 
@@ -28,36 +27,38 @@ CORE_PEOPLE = [person(f"public-{i}", 5) for i in range(12)]
 
 @dataclass
 class Deployment:
-    """An installation in `folder`; without a database URL it is an embedded one, on SQLite."""
+    """An installation in `folder`; without a database URL it is an embedded one, on SQLite.
+
+    Its processes are started by `start`: by themselves, or by `nursery.start`, which saves their imports.
+    """
 
     folder: Path
     database_url: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
     key: str = ""
     url: str = ""
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    start: Start = start_alone
+    processes: list[Process] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of every process of this installation, and of no other."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("LACUNA_")}
-        own |= {"LACUNA_DATA_DIR": str(self.folder / "data"), "LACUNA_JOB_LEASE_MS": "500", "LACUNA_POLL_MS": "20"}
+        own |= {"LACUNA_DATA_DIR": str(self.folder / "data"), "LACUNA_JOB_LEASE_MS": "500", "LACUNA_POLL_MS": "100"}
         if self.database_url is not None:
             own["LACUNA_DATABASE_URL"] = self.database_url
         return own | self.settings
 
-    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, *arguments: str, start: Start | None = None) -> Process:
         count = len(self.processes)
         self.folder.mkdir(parents=True, exist_ok=True)
         out_path, err_path = self.folder / f"{name}-{count}.out", self.folder / f"{name}-{count}.err"
         with out_path.open("wb") as out, err_path.open("wb") as err:
-            process = subprocess.Popen(
-                [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.environment
-            )
+            process = (start or self.start)(arguments, environment=self.environment, out=out, err=err)
         self.processes.append(process)
         return process
 
-    def start_server(self, *, with_worker: bool = False) -> subprocess.Popen[bytes]:
+    def start_server(self, *, with_worker: bool = False) -> Process:
         """Start an API process on a free port; note its address and, the first time, its key."""
         options = [] if with_worker else ["--no-worker"]
         count = len(self.processes)
@@ -74,22 +75,22 @@ class Deployment:
         self.url, self.key = started["url"], started["first_key"] or self.key
         return server
 
-    def start_server_on(self, port: int) -> subprocess.Popen[bytes]:
+    def start_server_on(self, port: int) -> Process:
         """Start an API process on a port that clients know, without waiting for it."""
         return self._start("server", "-m", "service.cli", "server", "--port", str(port), "--json", "--no-worker")
 
-    def start_worker(self, *, die_at: str | tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    def start_worker(self, *, die_at: str | tuple[str, ...] = ()) -> Process:
         """Start a worker; with `die_at` one that kills itself at that point, or at the first of several."""
         if not die_at:
             return self._start("worker", "-m", "workers")
         return self._start("dying", str(DYING_WORKER), *((die_at,) if isinstance(die_at, str) else die_at))
 
-    def died_at(self, worker: subprocess.Popen[bytes]) -> str:
+    def died_at(self, worker: Process) -> str:
         """Return the point at which a worker has killed itself."""
         assert worker.poll() == -signal.SIGKILL, worker.poll()
         return (self.folder / f"dying-{self.processes.index(worker)}.out").read_text()
 
-    def start_worker_with_failing_disk(self, at: str, disk: Path, how: str) -> subprocess.Popen[bytes]:
+    def start_worker_with_failing_disk(self, at: str, disk: Path, how: str) -> Process:
         """Start a worker whose disk is `full` or `read-only` from that point on."""
         return self._start("worker", str(FAILING_DISK_WORKER), at, str(disk), how)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from ledger.ledger import Ledger, open_ledger
 from ledger.settings import LedgerSettings
 from support.deployment import Deployment
 from support.mortal_postgres import MortalPostgres
+from support.nursery import Process, start_alone
 from support.processes import GuardedServer
 from support.valkey import start_valkey
 from support.world import clock_us
@@ -74,19 +74,22 @@ class Production(Deployment):
         with redis.Redis.from_url(self.redis_url) as client:
             return sum(int(client.llen(key)) for key in client.keys(f"{queue}*"))
 
-    def start_celery(self, queue: str = "cpu", **settings: str) -> subprocess.Popen[bytes]:
-        """Start a worker of a queue, with more variables in its environment."""
+    def start_celery(self, queue: str = "cpu", **settings: str) -> Process:
+        """Start a worker of a queue, with more variables in its environment.
+
+        Alone: its child imports torch, and its parent must not.
+        """
         before = self.settings
         self.settings = before | settings
         try:
-            return self._start("celery", "-m", "service.cli", "worker", "--queue", queue)
+            return self._start("celery", "-m", "service.cli", "worker", "--queue", queue, start=start_alone)
         finally:
             self.settings = before
 
-    def start_signalling(self, number: signal.Signals, point: str) -> tuple[subprocess.Popen[bytes], Path]:
+    def start_signalling(self, number: signal.Signals, point: str) -> tuple[Process, Path]:
         """Start a worker whose child sends itself a signal at a point; return it and the file that tells of it."""
         note = self.folder / f"{number.name}-{len(self.processes)}"
-        return self._start("signalling", str(SIGNALLING_WORKER), number.name, point, str(note)), note
+        return self._start("signalling", str(SIGNALLING_WORKER), number.name, point, str(note), start=start_alone), note
 
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger]:
@@ -98,17 +101,17 @@ class Production(Deployment):
         finally:
             opened.close()
 
-    def start_reconciler(self) -> subprocess.Popen[bytes]:
+    def start_reconciler(self) -> Process:
         """Start a reconciler."""
         return self._start("reconciler", "-m", "service.cli", "reconcile")
 
-    def log_of(self, process: subprocess.Popen[bytes]) -> str:
+    def log_of(self, process: Process) -> str:
         """Return what a process wrote to standard error."""
         number = self.processes.index(process)
         (file,) = self.folder.glob(f"*-{number}.err")
         return file.read_text()
 
-    def kill(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    def kill(self, processes: Sequence[Process]) -> None:
         """Kill these and their children."""
         children = [child for process in processes for child in children_of(process)]
         for process in processes:
@@ -124,7 +127,7 @@ class Production(Deployment):
         self.stop_redis()
 
 
-def children_of(process: subprocess.Popen[bytes]) -> list[int]:
+def children_of(process: Process) -> list[int]:
     """Return the numbers of a running process's children."""
     if process.poll() is not None:
         return []

@@ -6,12 +6,12 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 
+from support.nursery import Process
 from support.postgres import admin_connection
 from support.production import Production, children_of
 
@@ -23,7 +23,7 @@ class Storm:
         self,
         production: Production,
         chance: random.Random,
-        roles: dict[str, subprocess.Popen[bytes]],
+        roles: dict[str, Process],
         orphans: list[int],
         start: Callable[[str], None],
     ) -> None:
