@@ -160,6 +160,8 @@ def test_indices_that_are_no_plain_numbers() -> None:
     for index in ("01", "-1", "1e3", "", "٣", "9" * 19):
         with pytest.raises(Malformed, match="index"):
             read_tlog_proof(PROOF.replace("index 1", f"index {index}"))
+    for number in (0, 10, 10**18 - 1):
+        assert read_tlog_proof(PROOF.replace("index 1", f"index {number}")).index == number
 
 
 def test_paths_that_no_log_has() -> None:

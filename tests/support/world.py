@@ -196,6 +196,11 @@ class World:
             return list(tx.session.execute(select(Job).where(Job.state == state)).scalars())
 
 
+def same_bytes(one: World, two: World) -> bool:
+    """Whether two services with one model each have learned the same, byte for byte."""
+    return (one.statistics(), one.weights()) == (two.statistics(), two.weights())
+
+
 def make_deps(ledger: Ledger, **changes: Any) -> Deps:
     """Return dependencies of a worker on this ledger, with real clocks and short waits."""
     deps = Deps(

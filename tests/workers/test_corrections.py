@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sqlalchemy import func, select, update
-from support.world import NewWorld, Person, World, person
+from support.world import NewWorld, Person, World, person, same_bytes
 
 from ledger import catalog, certificates, changes, purging
 from ledger.errors import LedgerError, RecordsClash, RecordsUnknown, SubjectHeld, WrongState
@@ -35,24 +35,6 @@ def world(new_world: NewWorld, database_url: str) -> World:
     world.register()
     world.work()
     return world
-
-
-@pytest.fixture
-def only_ever(new_world: NewWorld) -> Callable[..., World]:
-    """Build a service that only ever receives these people's records."""
-
-    def build(*people: Person) -> World:
-        other = new_world()
-        other.upload(*people)
-        other.register()
-        other.work()
-        return other
-
-    return build
-
-
-def same_bytes(one: World, two: World) -> bool:
-    return (one.statistics(), one.weights()) == (two.statistics(), two.weights())
 
 
 def correction_request(world: World, upload_id: str) -> ForgetRequest:

@@ -81,26 +81,12 @@ def check_one_erasure(world: World, request_id: str, never_saw: World) -> None:
     assert leftovers(world.ledger) == []
 
 
-@pytest.fixture
-def without(new_world: NewWorld) -> Callable[[str], World]:
-    """Build a service that never saw one person."""
-
-    def build(name: str) -> World:
-        world = new_world()
-        world.upload(*(p for p in PEOPLE if p.name != name))
-        world.register()
-        world.work()
-        return world
-
-    return build
-
-
 def test_dying_twice_at_every_point_ends_in_one_erasure(
-    new_world: NewWorld, without: Callable[[str], World], database_url: str
+    new_world: NewWorld, only_ever: Callable[..., World], database_url: str
 ) -> None:
     points = points_of_a_forget(trained(new_world))
     assert len(points) >= 15
-    never_saw = without("person-1")
+    never_saw = only_ever(*(p for p in PEOPLE if p.name != "person-1"))
     world = trained(new_world, database_url)
     came_past_once = []
     for at in points:

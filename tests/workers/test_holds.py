@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
-from support.world import NewWorld, Person, World, person
+from support.world import NewWorld, World, person, same_bytes
 
 from ledger import certificates, dsse, holds
 from ledger.errors import NotFound, SubjectSuppressed
@@ -24,24 +24,6 @@ def world(new_world: NewWorld, database_url: str) -> World:
     world.register()
     world.work()
     return world
-
-
-@pytest.fixture
-def only_ever(new_world: NewWorld) -> Callable[..., World]:
-    """Build a service that only ever receives these people's records."""
-
-    def build(*people: Person) -> World:
-        other = new_world()
-        other.upload(*people)
-        other.register()
-        other.work()
-        return other
-
-    return build
-
-
-def same_bytes(one: World, two: World) -> bool:
-    return (one.statistics(), one.weights()) == (two.statistics(), two.weights())
 
 
 def test_a_subject_on_hold_is_not_forgotten_but_suppressed(world: World) -> None:
