@@ -6,7 +6,7 @@ from sqlalchemy import or_, select
 
 from ledger import api_keys
 from ledger.database import Transaction
-from ledger.errors import KeyRefused
+from ledger.errors import KeyRefused, KeyUnavailable
 from ledger.identity import AliasHasher
 from ledger.keys import KeyRing
 from ledger.tables import ApiKey, Tenant
@@ -22,6 +22,23 @@ def create_tenant(tx: Transaction, ring: KeyRing, name: str) -> Tenant:
     tx.session.add(tenant)
     tx.session.flush()
     return tenant
+
+
+def require_keys(tx: Transaction, ring: KeyRing) -> None:
+    """Raise KeyUnavailable if the tenants' keys are closed with another master key than the ring's.
+
+    A process whose key directory is another one, such as an empty folder where nothing is mounted, has just made keys
+    of its own there. It must not start: it could answer nothing, and would fail the jobs of those who can.
+    """
+    tenant = tx.session.execute(select(Tenant).order_by(Tenant.created_at).limit(1)).scalar_one_or_none()
+    if tenant is None:
+        return
+    try:
+        ring.unwrap(tenant.identifier_key, tenant.id.encode())
+    except KeyUnavailable as problem:
+        raise KeyUnavailable(
+            f"the master key in {ring.directory} is not the one that this database's keys are closed with"
+        ) from problem
 
 
 def alias_hasher(tx: Transaction, ring: KeyRing, tenant_id: str) -> AliasHasher:

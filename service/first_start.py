@@ -11,7 +11,7 @@ from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import require_current, upgrade
 from ledger.settings import LedgerSettings
 from ledger.tables import ApiKey, Tenant
-from ledger.tenants import create_key, create_tenant
+from ledger.tenants import create_key, create_tenant, require_keys
 
 FIRST_TENANT = "default"
 
@@ -24,7 +24,7 @@ def utc_microseconds() -> int:
 def prepare(settings: LedgerSettings) -> str | None:
     """Get the database ready. If nobody can use it yet, add a tenant and return a key for everything.
 
-    An embedded database is brought up to date; others are only checked. Raises MigrationNeeded.
+    An embedded database is brought up to date; others are only checked. Raises MigrationNeeded, KeyUnavailable.
     """
     ledger = open_ledger(settings, clock=utc_microseconds, random=os.urandom)
     try:
@@ -39,6 +39,7 @@ def prepare(settings: LedgerSettings) -> str | None:
 
 def _first_key(ledger: Ledger) -> str | None:
     with ledger.database.begin() as tx:
+        require_keys(tx, ledger.ring)
         if tx.session.execute(select(ApiKey.id).limit(1)).first() is not None:
             return None
         tenant = tx.session.execute(select(Tenant).where(Tenant.name == FIRST_TENANT)).scalar_one_or_none()

@@ -23,6 +23,7 @@ import torch
 
 from ledger.ledger import open_ledger
 from ledger.migrate import require_current
+from ledger.tenants import require_keys
 from unlearning.architectures import read_allow_list
 from unlearning.errors import DeviceRefused
 from workers.deps import Deps
@@ -39,11 +40,13 @@ def clock_us() -> int:
 
 
 def build_deps(settings: WorkerSettings) -> Deps:
-    """Open everything that jobs need, as the settings say."""
+    """Open everything that jobs need, as the settings say. Raises LedgerError, DBAPIError."""
     torch.set_num_threads(settings.threads)
     architectures = read_allow_list(settings.architectures)
     ledger = open_ledger(settings, clock=clock_us, random=secrets.token_bytes)
     require_current(ledger.database.engine)
+    with ledger.database.read() as tx:
+        require_keys(tx, ledger.ring)
     return Deps(
         ledger=ledger,
         worker=f"{os.getpid()}-{secrets.token_hex(4)}",

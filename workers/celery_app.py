@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from ledger.broker import connection_settings
 from ledger.database import refusal
 from ledger.errors import LedgerError, StoreFailed
-from unlearning.errors import DeviceRefused
+from unlearning.errors import ArchitectureRefused, DeviceRefused
 from workers.errors import DeviceMissing
 from workers.hands import Hands
 from workers.logs import configure_library_logs, configure_logs
@@ -44,7 +44,7 @@ def create_app(settings: WorkerSettings, hands: Hands) -> Celery:
             why = refusal(problem) if isinstance(problem, DBAPIError) else None
             log.warning("the database is away; trying again at the first job", why=why or type(problem).__name__)
             useful = True
-        except (DeviceRefused, DeviceMissing, LedgerError) as problem:
+        except (DeviceRefused, DeviceMissing, ArchitectureRefused, LedgerError) as problem:
             log.error("this worker cannot work", why=str(problem))
         finally:
             if not useful:  # Celery would go on, and lose every message

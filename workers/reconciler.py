@@ -26,6 +26,7 @@ from ledger.errors import LedgerError
 from ledger.ledger import Ledger, open_ledger
 from ledger.log.sequencer import sequence
 from ledger.migrate import require_current
+from ledger.tenants import require_keys
 from workers.logs import configure_logs
 from workers.settings import WorkerSettings
 from workers.sweeping import sweep
@@ -96,6 +97,8 @@ def main() -> int:
     ledger = open_ledger(settings, clock=lambda: time.time_ns() // 1000, random=secrets.token_bytes)
     try:
         require_current(ledger.database.engine)
+        with ledger.database.read() as tx:
+            require_keys(tx, ledger.ring)
         reconciler = Reconciler(ledger, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: reconciler.stop())

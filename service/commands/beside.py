@@ -16,6 +16,7 @@ from ledger.errors import NotFound
 from ledger.ledger import Ledger, open_ledger
 from ledger.migrate import require_current
 from ledger.tables import Tenant
+from ledger.tenants import require_keys
 from service.commands.common import load_settings
 from service.first_start import utc_microseconds
 
@@ -29,6 +30,8 @@ def beside_service(data_dir: Path | None, settings: Path | None) -> Iterator[Led
     ledger = open_ledger(loaded, clock=utc_microseconds, random=os.urandom, verify_store=False)
     try:
         require_current(ledger.database.engine)
+        with ledger.database.read() as tx:
+            require_keys(tx, ledger.ring)
         yield ledger
     finally:
         ledger.database.engine.dispose()

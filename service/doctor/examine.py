@@ -45,7 +45,7 @@ def examine(settings: ServiceSettings, *, clock: Clock, random: Random) -> list[
             *found,
             messages,
             stores.keys(settings, engine if usable else None, random),
-            stores.objects(settings, random),
+            stores.objects(settings, engine if usable else None, random),
             stores.disk(settings),
             mathematics.devices(torch.Generator().manual_seed(seed)),
             mathematics.architectures(settings, engine if usable else None),

@@ -14,18 +14,22 @@ from sqlalchemy.orm import Session
 from ledger.database import Random
 from ledger.errors import KeyUnavailable, LedgerError, StoreFailed
 from ledger.keys import MASTER, SIGNING, KeyRing, signers_in, signing_files
-from ledger.objects import new_name, open_store
+from ledger.objects import ObjectStore, new_name, open_store
 from ledger.settings import LedgerSettings
 from ledger.signing_keys import ACTIVE
-from ledger.tables import SigningKey, Tenant
+from ledger.tables import SigningKey, StoredObject, Tenant
 from service.doctor.finding import Finding, ok, wrong
 
 SIZE = 100_000  # bytes of the object that is tried
 LEAST_FREE_BYTES = 2**30
+LIVE, NEWEST = "live", 16
 
 
-def objects(settings: LedgerSettings, random: Random) -> Finding:
-    """Write an object, read it, delete it, and see that it is gone. It carries a random name and random bytes."""
+def objects(settings: LedgerSettings, engine: Engine | None, random: Random) -> Finding:
+    """Write an object, read it, delete it, and see that it is gone. It carries a random name and random bytes.
+
+    Then look whether this is the store of that database (None: it cannot be asked).
+    """
     advice = "Check the store, its address LACUNA_OBJECTS_URL, the credentials and the permissions."
     name, content = new_name(random), random(SIZE)
     try:
@@ -43,9 +47,25 @@ def objects(settings: LedgerSettings, random: Random) -> Finding:
             return wrong("objects", "what was read is not what was written", advice)
         if store.exists(name):
             return wrong("objects", "an object is still there after it was deleted", advice)
+        if engine is not None and (missing := _missing(store, engine)):
+            return wrong(
+                "objects",
+                f"it works, but {missing} of the newest {NEWEST} objects that the database knows are not there",
+                "Mount the store, or correct LACUNA_OBJECTS_URL and LACUNA_DATA_DIR; lost objects are in its backup.",
+            )
     except LedgerError as problem:
         return wrong("objects", str(problem), advice)
     return ok("objects", "an object was written, read, and is gone after its deletion")
+
+
+def _missing(store: ObjectStore, engine: Engine) -> int:
+    """Return how many of the newest objects the store lacks; one that was forgotten meanwhile is not missed."""
+    alive = select(StoredObject.name).where(StoredObject.state == LIVE)
+    with Session(engine) as session:
+        newest = session.execute(alive.order_by(StoredObject.created_at.desc()).limit(NEWEST)).scalars().all()
+    gone = [name for name in newest if not store.exists(name)]
+    with Session(engine) as session:
+        return len(session.execute(alive.where(StoredObject.name.in_(gone))).all()) if gone else 0
 
 
 def disk(settings: LedgerSettings, *, least_free_bytes: int = LEAST_FREE_BYTES) -> Finding:

@@ -46,7 +46,7 @@ def messages(settings: LedgerSettings) -> Finding:
     url = settings.resolved_redis_url()
     if url is None:
         return skipped("redis", "it is not used: workers look for jobs by themselves")
-    advice = "Start it, or correct LACUNA_REDIS_URL or its file. Until then jobs are found by looking, later."
+    advice = "Start it, or correct LACUNA_REDIS_URL or its file. Until then requests wait and nobody works on them."
     try:
         with redis.Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
             client.ping()

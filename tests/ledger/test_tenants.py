@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
@@ -12,6 +14,10 @@ from support.world import NewWorld, World
 from ledger import tenants
 from ledger.database import Database
 from ledger.errors import KeyRefused, KeyUnavailable
+from ledger.keys import KeyRing
+from ledger.ledger import open_ledger
+from ledger.migrate import upgrade
+from ledger.settings import LedgerSettings
 from ledger.tables import ApiKey, Tenant
 
 
@@ -81,3 +87,20 @@ def test_every_tenant_hashes_identifiers_under_a_key_of_its_own(world: World, da
         with pytest.raises(KeyUnavailable):  # wrapped for its tenant alone
             tenants.alias_hasher(tx, world.ledger.ring, world.tenant_id)
         tx.session.rollback()
+
+
+def test_only_the_master_key_of_this_database_will_do(world: World, database: Database, tmp_path: Path) -> None:
+    other = KeyRing.open(tmp_path / "keys", random=os.urandom)
+    with database.read() as tx:
+        tenants.require_keys(tx, world.ledger.ring)
+        with pytest.raises(KeyUnavailable, match="not the one that this database's keys are closed with"):
+            tenants.require_keys(tx, other)
+
+
+def test_a_database_without_tenants_takes_any_keys(database_url: str, tmp_path: Path) -> None:
+    settings = LedgerSettings(data_dir=tmp_path / "data", database_url=database_url)
+    ledger = open_ledger(settings, clock=lambda: 1, random=os.urandom)
+    upgrade(ledger.database.engine)
+    with ledger.database.read() as tx:
+        tenants.require_keys(tx, ledger.ring)
+    ledger.close()

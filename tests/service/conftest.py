@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 import torch
 from support.command_line import Lacuna, Said
 from support.site import Site, open_site
@@ -38,6 +39,7 @@ def lacuna(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     """A function that runs the command line in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     before = dict(os.environ)  # commands set variables for their child processes
+    logs = structlog.get_config()  # a worker sends them to a standard error that is ours only for this test
     threads = torch.get_num_threads()  # `lacuna server` sets them for its process, which here is ours
     for name in before:
         if name.startswith("LACUNA_"):
@@ -52,6 +54,7 @@ def lacuna(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
 
     yield run
     torch.set_num_threads(threads)
+    structlog.configure(**logs)
     os.environ.clear()
     os.environ.update(before)
 

@@ -22,8 +22,9 @@ from ledger.key_rotation import rotate
 from ledger.keys import KeyRing
 from ledger.ledger import open_ledger
 from ledger.migrate import upgrade
+from ledger.objects import open_store
 from ledger.settings import LedgerSettings
-from ledger.tables import Job, Model
+from ledger.tables import Job, Model, StoredObject
 from ledger.tenants import create_tenant
 from service.doctor import mathematics, stores
 from service.doctor.examine import examine
@@ -205,10 +206,28 @@ def test_objects_that_cannot_be_written(world: World, tmp_path: Path) -> None:
     assert "LACUNA_OBJECTS_URL" in found["objects"].what
 
 
+def test_a_store_that_is_not_this_databases(world: World, tmp_path: Path) -> None:
+    """Such as an empty folder where a volume should be mounted."""
+    settings = settings_of(world, objects_url=f"file://{tmp_path / 'other'}")
+    found = sick(settings)
+    assert list(found) == ["objects"]
+    known = len(list(world.ledger.objects.names()))
+    assert f"{min(known, stores.NEWEST)} of the newest" in found["objects"].what
+    with world.ledger.database.begin() as tx:
+        tx.session.execute(update(StoredObject).values(state="doomed"))
+    assert "objects" not in sick(settings), "what is to be deleted is not missed"
+
+
 def test_objects_in_a_bucket(world: World, new_bucket: Callable[[], str], s3_server: Any) -> None:
     bucket = new_bucket()
     settings = settings_of(world, objects_url=f"s3://{bucket}/x")
+    assert "newest 16 objects that the database knows are not there" in sick(settings)["objects"].what, "none is copied"
+    store = open_store(settings.objects_url, Path("unused"))
+    for name in world.ledger.objects.names():
+        store.write(name, [world.ledger.objects.read(name)])
     assert look(settings)["objects"].level is Level.OK
+    for name in world.ledger.objects.names():
+        store.delete(name)
     client = s3_server.client()
     assert "Contents" not in client.list_objects_v2(Bucket=bucket)
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
