@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence.errors import ProofInvalid
+from evidence.frontier import Frontier
 from evidence.merkle import (
     EMPTY_ROOT,
     Subtree,
@@ -202,3 +203,15 @@ def test_what_is_wrong_with_a_consistency_proof_is_named() -> None:
     # An old tree that is a complete subtree is not repeated in the proof, so none at all is a proof that is cut short.
     with pytest.raises(ProofInvalid, match="it is too short"):
         check_consistency(4, slow_root(LEAVES[:4]), 13, new, [])
+
+
+def test_a_tree_that_grows_has_the_same_roots_and_names_what_each_leaf_ends() -> None:
+    tree, ended = Frontier(), []
+    assert tree.root() == slow_root([])
+    for size, leaf in enumerate(LEAVES, start=1):
+        ended += tree.add(leaf)
+        assert (tree.size, tree.root()) == (size, slow_root(LEAVES[:size]))
+    complete = {(level, index) for level in range(7) for index in range(len(LEAVES) >> level)}
+    assert sorted(complete) == sorted((level, index) for level, index, _ in ended)
+    subtree = subtrees(LEAVES)
+    assert all(found == subtree(level, index) for level, index, found in ended)
