@@ -1,6 +1,5 @@
 """Objects in a folder of the local disk: durable by fsync, written whole by a rename."""
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -10,13 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ledger.errors import ObjectMissing, StoreFailed, StoreFull, StoreReadOnly
+from ledger.errors import ObjectMissing
+from ledger.objects.disk import disk_facts
 from ledger.objects.store import NAME, Written, require_name
 
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _INCOMING = "incoming"  # unfinished objects; never two hex digits, so it is no fan-out folder
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class LocalObjectStore:
@@ -35,7 +33,7 @@ class LocalObjectStore:
     def write(self, name: str, parts: Iterable[bytes]) -> Written:
         """See ObjectStore. The parts are consumed one by one; memory holds one at a time."""
         path = self._path(name)
-        with _facts():
+        with disk_facts():
             descriptor, draft = self._begin()
             try:
                 digest, size = hashlib.sha256(), 0
@@ -74,7 +72,7 @@ class LocalObjectStore:
     def delete(self, name: str) -> None:
         """See ObjectStore."""
         path = self._path(name)
-        with _facts():
+        with disk_facts():
             path.unlink(missing_ok=True)
             # Also when the file was gone: a process that died after unlink may not have come to this line.
             if path.parent.is_dir():
@@ -90,7 +88,7 @@ class LocalObjectStore:
 
     def names(self) -> Iterator[str]:
         """See ObjectStore."""
-        with _facts():
+        with disk_facts():
             for outer in _folders(self._root):
                 for inner in _folders(outer):
                     for path in sorted(inner.iterdir()):
@@ -100,7 +98,7 @@ class LocalObjectStore:
     def sweep_temporary(self) -> int:
         """Remove what crashed writers left behind; returns how many files. Writes in progress are spared."""
         removed = 0
-        with _facts():
+        with disk_facts():
             for draft in sorted(self._incoming.iterdir()) if self._incoming.is_dir() else ():
                 removed += _remove_if_abandoned(draft)
             if removed:
@@ -138,7 +136,7 @@ class LocalObjectStore:
     @contextmanager
     def _open(self, name: str) -> Iterator[int]:
         path = self._path(name)
-        with _facts():
+        with disk_facts():
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError as problem:
@@ -187,17 +185,3 @@ def _pread(descriptor: int, offset: int, length: int) -> bytes:
         offset += len(part)
         length -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-@contextmanager
-def _facts() -> Iterator[None]:
-    """Turn the operating system's errors into the ledger's."""
-    try:
-        yield
-    except OSError as problem:
-        why = f"{problem.strerror} ({errno.errorcode.get(problem.errno or 0, 'no error number')})"
-        if problem.errno in _FULL:
-            raise StoreFull(why) from problem
-        if problem.errno in _READ_ONLY:
-            raise StoreReadOnly(why) from problem
-        raise StoreFailed(why) from problem

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
 from starlette.concurrency import run_in_threadpool
 
-from ledger.errors import StoreFailed, StoreFull, StoreReadOnly
+from ledger.objects.disk import disk_facts
 from service.refusals import BodyTooLarge
 
 BUFFER = 2**20
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+FAILED = "the upload could not be written: "
 
 
 def nameless_file(folder: Path) -> IO[bytes]:
@@ -24,7 +21,7 @@ def nameless_file(folder: Path) -> IO[bytes]:
 
     Raises StoreFull, StoreReadOnly, StoreFailed.
     """
-    with _facts():
+    with disk_facts(FAILED):
         return tempfile.TemporaryFile(dir=folder, buffering=0)
 
 
@@ -48,20 +45,7 @@ async def receive(stream: AsyncIterator[bytes], file: IO[bytes], *, limit: int) 
 
 def write_all(file: IO[bytes], data: bytes) -> None:
     """Write all of `data`. Raises StoreFull, StoreReadOnly, StoreFailed."""
-    with _facts():
+    with disk_facts(FAILED):
         view = memoryview(data)
         while view:
             view = view[file.write(view) :]
-
-
-@contextmanager
-def _facts() -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        why = f"the upload could not be written ({problem.strerror})"
-        if problem.errno in _FULL:
-            raise StoreFull(why) from problem
-        if problem.errno in _READ_ONLY:
-            raise StoreReadOnly(why) from problem
-        raise StoreFailed(why) from problem

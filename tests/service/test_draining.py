@@ -26,8 +26,9 @@ def test_it_stops_by_itself_when_the_time_is_over() -> None:
 
 def test_without_a_time_it_stops_at_once() -> None:
     stopped = threading.Event()
-    Draining(0).told(stopped.set)
-    assert stopped.is_set()
+    draining = Draining(0)
+    draining.told(stopped.set)
+    assert (draining.begun, stopped.is_set()) == (True, True)
 
 
 def test_readiness_is_gone_while_it_drains_and_health_is_not(site: Site) -> None:
