@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ledger import catalog, generations
-from ledger.errors import WrongState
+from ledger.errors import LeakageSpent, NotFound, WrongState
 from ledger.ledger import Ledger
 from service.context import Context
 from service.principal import Principal
-from service.refusals import NotServing, VersionNotServed
+from service.refusals import (
+    BodyNotOfType,
+    BodyTooLarge,
+    BodyUnreadable,
+    InstancesRefused,
+    NotServing,
+    TooManyWaiting,
+    VersionNotServed,
+)
 from service.serving.model import ServedModel
 from service.serving.outputs import Allowed, Answer, Render
 from service.serving.passes import Prepare
@@ -17,6 +25,18 @@ from service.serving.responses import PredictionResponse
 
 SMALL = 16 * 1024
 """Bytes of a body that is read in no time."""
+REFUSALS = (
+    NotFound,
+    WrongState,
+    NotServing,
+    TooManyWaiting,
+    LeakageSpent,
+    InstancesRefused,
+    BodyUnreadable,
+    BodyTooLarge,
+    BodyNotOfType,
+)
+"""Why a query may get no prediction."""
 
 
 async def respond_from(

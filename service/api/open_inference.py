@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ledger import catalog
-from ledger.errors import LeakageSpent, NotFound, WrongState
+from ledger.errors import NotFound, WrongState
 from ledger.ledger import Ledger
-from service.api.answering import SMALL, respond_from, why_not
+from service.api.answering import REFUSALS, SMALL, respond_from, why_not
 from service.auth import Principal, needs
 from service.context import Context, context_of
 from service.errors import KINDS, UNAVAILABLE, UNEXPECTED
@@ -22,13 +22,10 @@ from service.open_inference.request import PROBABILITIES, InferRequest
 from service.open_inference.tensors import INPUT, datatype_of
 from service.refusals import (
     BodyNotOfType,
-    BodyTooLarge,
     BodyUnreadable,
-    InstancesRefused,
     NotAuthenticated,
     NotServing,
     ScopeMissing,
-    TooManyWaiting,
     VersionNotServed,
 )
 from service.serving.model import ServedModel
@@ -190,17 +187,7 @@ BODY: dict[str, Any] = {
 _TENSORS: dict[int | str, dict[str, Any]] = {
     200: {"content": {JSON: {}, OCTETS: {}}, "description": "Tensors, and the version that they come from."}
 }
-_INFER = _TENSORS | failing(
-    NotFound,
-    WrongState,
-    NotServing,
-    TooManyWaiting,
-    LeakageSpent,
-    InstancesRefused,
-    BodyUnreadable,
-    BodyTooLarge,
-    BodyNotOfType,
-)
+_INFER = _TENSORS | failing(*REFUSALS)
 
 
 @router.post(f"{MODEL}/infer", summary="Infer", openapi_extra=BODY, responses=_INFER)

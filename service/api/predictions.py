@@ -9,19 +9,13 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ledger.errors import LeakageSpent, NotFound, WrongState
-from service.api.answering import SMALL, respond_from, why_not
+from service.api.answering import REFUSALS, SMALL, respond_from, why_not
 from service.api.schemas import ModelId
 from service.auth import Principal, needs
 from service.context import context_of
 from service.errors import documented
 from service.refusals import (
     BodyNotOfType,
-    BodyTooLarge,
-    BodyUnreadable,
-    InstancesRefused,
-    NotServing,
-    TooManyWaiting,
 )
 from service.serving.instances import from_archive, from_json
 from service.serving.outputs import as_predictions
@@ -80,17 +74,7 @@ BODY: dict[str, Any] = {
     summary="Predict classes",
     openapi_extra=BODY,
     response_model=Predictions,
-    responses=documented(
-        NotFound,
-        WrongState,
-        NotServing,
-        TooManyWaiting,
-        LeakageSpent,
-        InstancesRefused,
-        BodyUnreadable,
-        BodyTooLarge,
-        BodyNotOfType,
-    ),
+    responses=documented(*REFUSALS),
 )
 async def predict(model_id: ModelId, request: Request, principal: Annotated[Principal, needs("predict")]) -> Response:
     """The answer names the version it comes from, which is the newest this process can vouch for.
