@@ -7,7 +7,6 @@ data would tell about it. The statement is an in-toto Statement v1 in a DSSE env
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -17,6 +16,7 @@ from ledger import certified_bounds, dsse
 from ledger.database import Transaction
 from ledger.errors import NotFound
 from ledger.events import canonical_bytes
+from ledger.moments import rfc3339
 from ledger.retained import retained
 from ledger.tables import Certificate, CoreImport, ForgetRequest, Model, ModelVersion, RequestModel
 
@@ -69,11 +69,6 @@ CORRECTED = "The former content of corrected records was removed. The corrected 
 def outcome(request: ForgetRequest) -> str:
     """Return the outcome of a request whose records are erased: `erased`, or `partially_core`."""
     return "partially_core" if request.in_core else "erased"
-
-
-def rfc3339(micros: int) -> str:
-    """Return UTC microseconds as text, 2026-01-31T12:00:00.000000Z."""
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _optional(micros: int | None) -> str | None:

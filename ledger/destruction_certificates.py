@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from ledger import destruction, generations
-from ledger.certificates import STATEMENT_TYPE, rfc3339
+from ledger.certificates import STATEMENT_TYPE
 from ledger.database import Transaction
+from ledger.moments import rfc3339
 from ledger.tables import Model
 
 PREDICATE_TYPE = "https://lacuna.dev/destruction-certificate/v1"

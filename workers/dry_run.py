@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ledger import certificates, dry_runs, jobs
+from ledger import dry_runs, jobs
 from ledger.dry_runs import Affected
+from ledger.moments import rfc3339
 from unlearning.errors import ProblemRefused
 from unlearning.linear.from_rows import features_of
 from unlearning.prediction import probabilities
@@ -56,7 +57,7 @@ def _answer(deps: Deps, claim: jobs.Claim, found: dry_runs.Found) -> Measured:
         "records": found.records,
         "held": found.held,
         "in_core": found.in_core,
-        "due_at": certificates.rfc3339(found.due_at),
+        "due_at": rfc3339(found.due_at),
         "models": measured,
     }
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
+
+from ledger.moments import rfc3339
 
 Facts = Mapping[str, Any]
 PING, JOB_FAILED = "ping", "job.failed"
@@ -24,14 +25,8 @@ class Message:
 
     def body(self, at: int) -> bytes:
         """Return the bytes that are signed and sent. at: when it happened, UTC microseconds."""
-        said = {"type": self.type, "timestamp": time_of(at), "data": self.data}
+        said = {"type": self.type, "timestamp": rfc3339(at), "data": self.data}
         return json.dumps(said, separators=(",", ":"), ensure_ascii=True).encode()
-
-
-def time_of(micros: int) -> str:
-    """Return a time in UTC microseconds as `2026-11-01T12:00:00.000000Z`."""
-    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _request(state: str | None) -> Callable[[str, Facts], dict[str, Any]]:
@@ -42,7 +37,7 @@ def _request(state: str | None) -> Callable[[str, Facts], dict[str, Any]]:
         if "outcome" in facts:
             said["outcome"] = facts["outcome"]
         if "due_at" in facts:
-            said["due_at"] = time_of(facts["due_at"])
+            said["due_at"] = rfc3339(facts["due_at"])
         return said
 
     return data

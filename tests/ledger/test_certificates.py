@@ -15,6 +15,7 @@ from support.world import NewWorld, World, person
 from ledger import certificates, dsse, receipts, requests
 from ledger.errors import NotFound, SignatureInvalid
 from ledger.keys import KeyRing
+from ledger.moments import rfc3339
 from ledger.tables import Model
 from workers.models import load_public
 
@@ -53,16 +54,16 @@ def test_what_it_states(world: World) -> None:
         "id": request_id,
         "selector": "subjects",
         "regulation": "gdpr",
-        "received_at": certificates.rfc3339(request.received_at),
-        "due_at": certificates.rfc3339(request.due_at),
+        "received_at": rfc3339(request.received_at),
+        "due_at": rfc3339(request.due_at),
         "extended_at": None,
-        "published_at": certificates.rfc3339(request.published_at or 0),
-        "completed_at": certificates.rfc3339(request.completed_at or 0),
+        "published_at": rfc3339(request.published_at or 0),
+        "completed_at": rfc3339(request.completed_at or 0),
     }
-    assert predicate["erased_live_at"] == certificates.rfc3339(request.erased_at or 0)
+    assert predicate["erased_live_at"] == rfc3339(request.erased_at or 0)
     days = world.deps.backup_days * 86_400_000_000
-    assert predicate["unrecoverable_from_backups_after"] == certificates.rfc3339((request.erased_at or 0) + days)
-    assert predicate["facts"]["unserved"]["since"] == certificates.rfc3339(request.unserved_at or 0)
+    assert predicate["unrecoverable_from_backups_after"] == rfc3339((request.erased_at or 0) + days)
+    assert predicate["facts"]["unserved"]["since"] == rfc3339(request.unserved_at or 0)
     versions = {model_id: world.active(model_id) for model_id in models}
     assert [fact["model"] for fact in predicate["models"]] == sorted(models)
     for subject, fact in zip(said["subject"], predicate["models"], strict=True):
@@ -87,7 +88,7 @@ def test_it_says_what_is_kept_why_and_for_how_long(world: World) -> None:
     for request, things in kept.items():
         assert all(thing["what"] and thing["purpose"] and thing["ends"] for thing in things)
         (salts,) = [thing for thing in things if "salts" in thing["what"]]
-        assert salts["until"] == certificates.rfc3339((world.request(request).completed_at or 0) + receipts.KEPT_US)
+        assert salts["until"] == rfc3339((world.request(request).completed_at or 0) + receipts.KEPT_US)
     suppressed = [[thing for thing in things if "uploaded again" in thing["purpose"]] for things in kept.values()]
     assert [len(things) for things in suppressed] == [1, 0]
 
@@ -220,4 +221,4 @@ def test_another_installations_key_does_not_verify_it(world: World, new_world: N
     ],
 )
 def test_times_are_written_to_the_microsecond(micros: int, text: str) -> None:
-    assert certificates.rfc3339(micros) == text
+    assert rfc3339(micros) == text
