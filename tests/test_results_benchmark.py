@@ -133,7 +133,7 @@ def test_sharded_retraining_touches_only_shards_that_held_a_forgotten_record(wor
     assert record not in members(sharded.shard, sharded.kept, 2)
 
 
-def test_the_report_replaces_what_stands_between_its_marks(folder: Path, tmp_path: Path) -> None:
+def test_the_report_replaces_what_stands_between_its_marks(tmp_path: Path) -> None:
     record = Record("accuracy", "digits", {"seeds": [0]}, [{"seed": 0, "method": "head", "error": 7.25, "users": 90}])
     record.write(tmp_path)
     document = tmp_path / "results.md"

@@ -186,7 +186,7 @@ def test_libraries_logging_an_exception_do_not_repeat_it(logged: io.StringIO) ->
     assert not names_planted(logged.getvalue().encode())
 
 
-def test_json_lines_are_json(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_are_json(site: Site) -> None:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     stream = io.StringIO()

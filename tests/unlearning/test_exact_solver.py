@@ -169,9 +169,7 @@ def test_weights_are_checked(random_rows: RowMaker, plan: QuantizationPlan) -> N
         check_residual(statistics, plan, np.full((6, 3), np.nan), mu=0.1, residual_budget=1.0)
 
 
-def test_default_budget_keeps_an_average_record_within_half_a_grid_step(
-    random_rows: RowMaker, plan: QuantizationPlan
-) -> None:
+def test_default_budget_keeps_an_average_record_within_half_a_grid_step(plan: QuantizationPlan) -> None:
     """A gradient exactly as large as the budget moves a logit by at most half a step, for ||phi|| = sqrt(d)."""
     mu, d = 0.1, 6
     budget = default_residual_budget(plan, d, mu)

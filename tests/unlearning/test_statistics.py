@@ -100,7 +100,7 @@ def test_gross_mistakes_show_at_once(random_rows: RowMaker, plan: QuantizationPl
     assert some.minus(random_rows(2), plan).to_bytes() == Statistics.zero(6, plan.classes).to_bytes()
 
 
-def test_merge_refuses_what_could_overflow(plan: QuantizationPlan) -> None:
+def test_merge_refuses_what_could_overflow() -> None:
     huge = Statistics(np.full((1, 1), 2**61 + 1), np.zeros((1, 2), np.int64), 1, 0)
     with pytest.raises(OutOfRange):
         huge.merge(huge)

@@ -71,7 +71,7 @@ def restricted(network: CoreNetwork, blocks: Sequence[Block], inputs: Tensor) ->
     with torch.enable_grad():
         with recorder:
             logits = network.activations(inputs).logits
-        check_reached(recorder.calls, by_name, logits)
+        check_reached(recorder.calls, by_name)
         outputs = logits.shape[1]
         phi = logits.new_zeros(records, outputs, sum(block.width for block in blocks))
         places, position = {}, 0
@@ -118,7 +118,7 @@ def check_parameters(network: CoreNetwork, by_name: dict[str, Block]) -> None:
             raise ShapeMismatch(f"parameter {name} of the network", shape, f"{wanted}")
 
 
-def check_reached(calls: Sequence[LayerCall], by_name: dict[str, Block], logits: Tensor) -> None:
+def check_reached(calls: Sequence[LayerCall], by_name: dict[str, Block]) -> None:
     """Raise ShapeMismatch: a parameter that no linear layer, convolution or batch normalisation is called with."""
     used = {name for call in calls for name in (call.weight, call.bias)}
     if missing := sorted(set(by_name) - used):

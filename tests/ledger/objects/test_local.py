@@ -107,9 +107,7 @@ def test_strange_files_are_not_listed_and_links_are_not_followed(store: LocalObj
         store.read(NAME)
 
 
-def test_the_order_of_writing_survives_a_power_cut(
-    store: LocalObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_order_of_writing_survives_a_power_cut(store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Content durable before the name appears, the name durable before `write` returns; a removal likewise."""
     store.write(OTHER, [b"makes the folders"])
     steps: list[str] = []

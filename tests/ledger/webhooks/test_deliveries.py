@@ -184,9 +184,7 @@ def test_an_address_that_fails_for_five_days_is_disabled(ledger: Ledger, tenant:
 
 
 @BOTH
-def test_one_message_at_a_time_to_an_address_and_others_do_not_wait(
-    ledger: Ledger, tenant: str, clock: FixedClock
-) -> None:
+def test_one_message_at_a_time_to_an_address_and_others_do_not_wait(ledger: Ledger, tenant: str) -> None:
     slow, quick = register(ledger, tenant), register(ledger, tenant)
     happen(ledger, tenant)
     happen(ledger, tenant)

@@ -170,10 +170,10 @@ def test_a_successor_learns_beside_the_model_and_takes_over(any_site: Site, new_
     )
     (named,) = get(site, "/v1/models")["items"]
     assert (named["id"], named["name"]) == (model, "model")
-    gone_for_good(site, generation_1=model, alive=beside)
+    gone_for_good(site, alive=beside)
 
 
-def gone_for_good(site: Site, *, generation_1: str, alive: str) -> None:
+def gone_for_good(site: Site, *, alive: str) -> None:
     """Nothing of the old generation is in any store, and everything that is there belongs to the living one."""
     with site.world.ledger.database.read() as tx:
         features = set(tx.session.execute(select(FeatureShard.model_id)).scalars())

@@ -65,7 +65,7 @@ def test_one_request_holds(steps, batch, kind, clipped):
     assert truth - 10 * error <= tight <= loose
 
 
-def test_a_noise_level_taken_from_the_training_loss_does_not_hold(ridge, clipped):
+def test_a_noise_level_taken_from_the_training_loss_does_not_hold(clipped):
     """The negative control: sigma_l = 0 (targets all zero, so every record is fitted by zero weights)."""
     problem, clips = clipped
     problem = type(problem)(problem.phi, 0 * problem.targets, MU)
