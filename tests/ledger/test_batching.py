@@ -153,6 +153,20 @@ def test_a_model_that_collects_holds_up_no_other(collecting: Collecting) -> None
     assert collecting.published() == 1
 
 
+def test_requests_that_another_model_has_served_already_count_as_waiting(collecting: Collecting) -> None:
+    other = collecting.world.register("other")
+    collecting.world.work()
+    collecting.set(Policy(minimum=2))
+    for number, (name, begun) in enumerate((("p0", 0), ("p1", 1)), start=2):
+        collecting.world.forget(name)
+        collecting.world.work()
+        assert (collecting.world.active(other).number, collecting.published()) == (number, 0)
+        assert batching.flush(collecting.database) == begun
+    assert collecting.states() == ["scrubbing"] * 2
+    collecting.world.work()
+    assert (collecting.states(), collecting.published()) == (["completed"] * 2, 1)
+
+
 def test_a_job_that_failed_before_is_not_absorbed_while_it_waits(collecting: Collecting) -> None:
     world = collecting.world
     with collecting.database.begin() as tx:
