@@ -111,6 +111,11 @@ def _walk(
     stored = {(n.level, n.position): n.hash for n in tx.session.execute(select(LogNode)).scalars()}
     tree, agreed, last_signed, last_event = Frontier(), 0, 0, 0
     suspects: list[int] = []
+    findings += [  # signed where a process came to work before anything had happened
+        f"{name} does not fit: a log without entries has another root"
+        for checkpoint, name, _ in signed.pop(0, ())
+        if checkpoint.root != tree.root()
+    ]
     for position, event_id, leaf, event in _leaves(tx):
         if position != tree.size:
             findings.append(f"entries {tree.size} to {position - 1} of the log were deleted")
