@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.locks import waiters
+from support.versions import publish_version
+from support.waiting import wait_until
 from support.world import NewWorld, World, person
 
 from ledger import api_keys, leakage, lines, recipients, requests, sightings
+from ledger.database import Transaction
 from ledger.errors import OutputsInvalid
 from ledger.leakage import Leakage
 from ledger.sightings import Place, Uses
@@ -172,6 +177,34 @@ def test_a_budget_is_judged_before_the_answer(new_world: NewWorld) -> None:
         assert (judged.spent, judged.then) == (True, "refuse")
         leakage.drop_budget(tx, key_id, world.model_id)
         assert not leakage.judge(tx, key_id, world.model_id, last).spent
+
+
+def test_two_processes_note_what_a_client_sees_one_after_the_other(
+    new_world: NewWorld, fresh_postgres_database: str
+) -> None:
+    world = new_world(fresh_postgres_database, core_people=1)
+    world.register()
+    database, key_id = world.ledger.database, new_key(world)
+    with database.begin() as tx:
+        publish_version(tx, world.model_id, 1, 0)
+
+    def note(tx: Transaction) -> None:
+        sightings.lock_client(tx, key_id)
+        sightings.note(tx, world.tenant_id, Place(key_id, world.model_id, 1))
+
+    def note_too() -> None:
+        with database.begin() as other:
+            note(other)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as tx:
+            note(tx)
+            second = pool.submit(note_too)
+            wait_until(lambda: waiters(database) or second.done(), 10, "the second process to wait")
+            assert not second.done()
+        second.result(timeout=20)
+    with database.read() as tx:
+        assert [seen.number for seen in sightings.of_client(tx, key_id, world.model_id)] == [1]
 
 
 @pytest.mark.parametrize("wrong", [("all", None), ("rounded", 0), ("rounded", 7), ("label", 2)])
