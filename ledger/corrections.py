@@ -84,7 +84,7 @@ def apply(tx: Transaction, upload: Upload) -> None:
     if removed:
         holders.note(tx, request, holders.removed_by(request))
         requests.scrub(tx, request, [upload.cohort_id])
-        deferrals.follow(tx)
+        deferrals.follow(tx, upload.tenant_id)
     else:
         requests.complete_at_once(tx, request, "no_match")
 

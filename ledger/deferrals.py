@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Select, delete, exists, or_, select
 
 from ledger import changes
 from ledger.database import Transaction
-from ledger.tables import Deferral, DeferredShard, ForgetRequest, Record, RecordShard, RequestModel, Upload
+from ledger.tables import Deferral, DeferredShard, ForgetRequest, Model, Record, RecordShard, RequestModel, Upload
 
 AT_ONCE = 500
 Kind = type[Deferral] | type[DeferredShard]
@@ -100,12 +100,14 @@ def defer(tx: Transaction, model_id: str, request_ids: Sequence[str], shard_ids:
         defer(tx, model_id, following)
 
 
-def follow(tx: Transaction) -> None:
+def follow(tx: Transaction, tenant_id: str) -> None:
     """Defer a correction that was just put into the sequence wherever it builds on one that is deferred.
 
     The caller holds the lock on the tenant's counter.
     """
-    for model_id in tx.session.execute(select(Deferral.model_id).where(Deferral.seq.is_(None)).distinct()).scalars():
+    mine = select(Model.id).where(Model.tenant_id == tenant_id)
+    deferring = select(Deferral.model_id).where(Deferral.seq.is_(None), Deferral.model_id.in_(mine)).distinct()
+    for model_id in tx.session.execute(deferring).scalars().all():
         defer(tx, model_id, [])
 
 

@@ -44,7 +44,9 @@ def is_due(claim: jobs.Claim, problem: Exception) -> bool:
 def go_on_without(deps: Deps, claim: jobs.Claim, error: str) -> bool:
     """Defer the changes that this `advance` cannot read, fail their requests, and put the job back.
 
-    Returns False if there are none: what cannot be read is something else, which every version needs.
+    Sums for a first version are let go of: they may hold what is deferred now, or what has been removed since and can
+    be subtracted no more. Returns False if there is nothing to defer or to let go of: what cannot be read is something
+    else, which every version needs.
     Raises LedgerError, UnlearningError.
     """
     assert claim.model_id is not None
@@ -53,14 +55,16 @@ def go_on_without(deps: Deps, claim: jobs.Claim, error: str) -> bool:
         after = None if versions.active(tx, model.id) is None else model.applied_seq
         newest = changes.current_sequence(tx, claim.tenant_id)
         shards = folding.added(tx, model.id, after, newest), folding.removed(tx, model.id, after, newest)
+        summed = after is None and bool(job_parts.sums(tx, claim))
     public = models.load_public(deps, model.id)
     added, removed = (_unreadable(deps, model.id, public, found) for found in shards)
-    if not added and not removed:
+    if not added and not removed and not summed:
         return False
     with deps.ledger.database.begin() as tx:
-        _defer(tx, claim, model.id, error, added, removed)
-        if after is None:
-            job_parts.collect(tx, claim)  # they may have summed what is deferred now
+        if added or removed:
+            _defer(tx, claim, model.id, error, added, removed)
+        if summed:
+            job_parts.collect(tx, claim)
         jobs.put_back(tx, claim, not_before=tx.now)
     return True
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from sqlalchemy import select
-from support.damaging import damage_last, deferred, features_of, lose, rebuilt, retry, settle, states
+from support.damaging import damage_last, deferred, features_of, lose, rebuilt, records_of, retry, settle, states
 from support.leftovers import leftovers
 from support.world import NewWorld, Person, World, clock_us, person
 
@@ -166,6 +166,19 @@ def test_a_correction_of_what_a_deferred_one_brings_waits_for_it(any_world: Worl
     assert (failing(world), leftovers(world.ledger)) == ({}, [])
 
 
+def test_old_records_that_are_missing_fail_the_purge_of_one_correction(world: World, learned: Learned) -> None:
+    """Every model has the new records by then; that the old ones are gone cannot be seen."""
+    put_back = lose(world, records_of(world, "berta"))
+    bad, good = correct(world, corrected("berta")), world.forget("anna")
+    settle(world)
+    assert states(world, bad, good) == ["failed", "completed"]
+    assert world.statistics() == learned(*people(corrected("berta"), without=("anna",)))
+    put_back()
+    assert retry(world) == jobs.PURGE
+    assert states(world, bad) == ["completed"]
+    assert leftovers(world.ledger) == []
+
+
 def test_only_the_second_of_two_corrections_fails(world: World, learned: Learned) -> None:
     """The first one's records count until the second one can be made."""
     first, second = correct(world, corrected("berta")), correct(world, corrected("berta", 2))
@@ -297,6 +310,30 @@ def test_a_first_version_leaves_out_what_cannot_be_read(
     assert (world.jobs("failed"), deferred(world)) == ([], 0)
     assert world.statistics() == learned(*people(without=("clara",)))
     assert (failing(world), leftovers(world.ledger)) == ({}, [])
+
+
+def test_a_first_version_does_not_subtract_what_was_lost_after_it_was_summed(
+    new_world: NewWorld, learned: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sums anew instead, without who was forgotten meanwhile; only the purge misses the object."""
+    monkeypatch.setattr(summing, "DIRECT_SHARDS", 2)
+    monkeypatch.setattr(summing, "PART_SHARDS", 2)
+    world = new_world(shard_records=RECORDS)
+    world.upload(*PEOPLE.values())
+    world.register()
+    for kind in (jobs.INGEST_UPLOAD, jobs.TRAIN_CORE, jobs.INGEST_MODEL):
+        jobs_done(world, kind)
+    assert run_next(world.deps)  # the `advance`, which leaves the sum to parts
+    jobs_done(world, jobs.SUM_PART)
+    put_back = lose(world, features_of(world, "berta"))
+    bad, good = world.forget("berta"), world.forget("clara")
+    settle(world)
+    assert states(world, bad, good) == ["failed", "completed"]
+    assert world.statistics() == learned(*people(without=("berta", "clara")))
+    put_back()
+    assert retry(world) == jobs.PURGE
+    assert states(world, bad) == ["completed"]
+    assert leftovers(world.ledger) == []
 
 
 def test_a_successor_that_lacks_records_does_not_take_over(world: World) -> None:
