@@ -6,10 +6,14 @@ import base64
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
+from support.locks import waiters
+from support.waiting import wait_until
 from support.world import NewWorld, World
 
 from evidence.checkpoint import open_checkpoint
@@ -22,7 +26,7 @@ from ledger.errors import DowngradeRefused, KeyUnavailable, SigningKeyRefused
 from ledger.key_rotation import rotate
 from ledger.keys import KeyRing, signers_in
 from ledger.log import proofs
-from ledger.log.sequencer import sequence
+from ledger.log.sequencer import lock_log, sequence
 from ledger.log.verify import LogKey, verify_log
 from ledger.migrate import downgrade, upgrade
 from ledger.signing_keys import KnownKey
@@ -186,13 +190,34 @@ def test_a_rotation_that_dies_leaves_a_key_that_signs_and_can_be_repeated(world:
         something_happens(world)
         assert between in newest_signers(world), point
         done = rotate(world.ledger)
-        assert done.key_id != first
+        assert (done.key_id != first, done.announced) == (True, False), point
         if point != "destroyed":  # then it was over; else it was the same rotation, not another
             assert len(keys(world)) == before + 1, point
         assert (signs(world), list(files(world))) == (done.key_id, [done.key_id]), point
     something_happens(world)
     with world.ledger.database.read() as tx:
         assert verify_log(tx, [LogKey(key.public) for key in keys(world).values()]).findings == []
+
+
+@pytest.mark.parametrize("at", ["key_written", "placed"])
+def test_keys_change_only_while_nobody_else_writes_the_log(
+    new_world: NewWorld, fresh_postgres_database: str, at: str
+) -> None:
+    world = new_world(fresh_postgres_database, core_people=1)
+    database = world.ledger.database
+    with ThreadPoolExecutor(1) as pool, ExitStack() as others:
+
+        def point(name: str) -> None:
+            if name == f"rotate.{at}":
+                lock_log(others.enter_context(database.begin()))
+
+        rotating = pool.submit(rotate, world.ledger, point=point)
+        wait_until(lambda: waiters(database) or rotating.done(), 30, "the rotation to wait")
+        assert not rotating.done()
+        assert (signing_keys.ANNOUNCED in states(world)) == (at == "placed")
+        others.close()
+        rotating.result(timeout=60)
+    assert states(world).count(signing_keys.ACTIVE) == 1
 
 
 def test_dying_while_a_file_is_destroyed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
