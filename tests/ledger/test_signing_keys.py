@@ -7,11 +7,13 @@ import json
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from support.clock import FixedClock
 from support.locks import waiters
 from support.waiting import wait_until
 from support.world import NewWorld, World
@@ -25,10 +27,12 @@ from ledger.dsse import envelope_signed_by
 from ledger.errors import DowngradeRefused, KeyUnavailable, SigningKeyRefused
 from ledger.key_rotation import rotate
 from ledger.keys import KeyRing, signers_in
+from ledger.ledger import open_ledger
 from ledger.log import proofs
 from ledger.log.sequencer import lock_log, sequence
 from ledger.log.verify import LogKey, verify_log
 from ledger.migrate import downgrade, upgrade
+from ledger.settings import LedgerSettings
 from ledger.signing_keys import KnownKey
 from ledger.tables import Event, LogState
 from service.key_lists import described
@@ -258,6 +262,14 @@ def test_a_lost_key_is_said_and_replaced(world: World) -> None:
     listed = {key_id: described(key) for key_id, key in keys(world).items()}
     kept = [read_key(listed[first]["public_key_pem"])]
     assert follow(kept, json.dumps({"items": list(listed.values())}), revoked=()) == kept
+
+
+def test_before_there_is_a_tenant_nothing_is_rotated(tmp_path: Path, clock: FixedClock) -> None:
+    settings = LedgerSettings(data_dir=tmp_path, database_url=f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    with closing(open_ledger(settings, clock=clock, random=os.urandom)) as ledger:
+        upgrade(ledger.database.engine)
+        with pytest.raises(SigningKeyRefused, match="no tenant yet"):
+            rotate(ledger)
 
 
 def test_an_announced_key_that_is_lost_is_given_up(world: World) -> None:
