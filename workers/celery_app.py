@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ledger.broker import connection_settings
 from ledger.database import refusal
-from ledger.errors import LedgerError, StoreFailed
+from ledger.errors import LedgerError, StoreFailed, StoreUnsuitable
 from unlearning.errors import ArchitectureRefused, DeviceRefused
 from workers.errors import DeviceMissing
 from workers.hands import Hands
@@ -40,12 +40,16 @@ def create_app(settings: WorkerSettings, hands: Hands) -> Celery:
         try:
             hands.open()
             useful = True
-        except (DBAPIError, PoolTimeout, StoreFailed) as problem:
+        except (DBAPIError, PoolTimeout) as problem:
             why = refusal(problem) if isinstance(problem, DBAPIError) else None
             log.warning("the database is away; trying again at the first job", why=why or type(problem).__name__)
             useful = True
         except (DeviceRefused, DeviceMissing, ArchitectureRefused, LedgerError) as problem:
-            log.error("this worker cannot work", why=str(problem))
+            useful = isinstance(problem, StoreFailed) and not isinstance(problem, StoreUnsuitable)
+            if useful:
+                log.warning("the object store is away; trying again at the first job", why=str(problem))
+            else:
+                log.error("this worker cannot work", why=str(problem))
         finally:
             if not useful:  # Celery would go on, and lose every message
                 os.kill(os.getppid(), signal.SIGQUIT)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
+from celery import signals
 from sqlalchemy.exc import OperationalError
 from support.valkey import start_valkey
 from support.world import NewWorld, World, person
 
 from ledger.broker import RUN_JOB
-from workers import hands
+from ledger.errors import KeyUnavailable, MigrationNeeded, StoreFailed, StoreUnsuitable
+from unlearning.errors import ArchitectureRefused
+from workers import celery_app, hands
 from workers.celery_app import create_app
 from workers.deps import Deps
+from workers.errors import DeviceMissing
 from workers.hands import Hands
 from workers.settings import WorkerSettings
 
@@ -63,6 +70,41 @@ def test_the_settings_that_the_ledger_relies_on(settings: WorkerSettings) -> Non
     assert conf.broker_connection_retry_on_startup is True
     assert conf.broker_connection_max_retries is None
     assert conf.worker_cancel_long_running_tasks_on_connection_loss is False
+
+
+@pytest.mark.parametrize(
+    ("problem", "stays"),
+    [
+        (OperationalError("SELECT", {}, Exception("away")), True),
+        (StoreFailed("the object store answered nothing"), True),
+        (StoreUnsuitable("the bucket keeps versions"), False),
+        (KeyUnavailable("they are those of another installation"), False),
+        (MigrationNeeded("0001", "0002"), False),
+        (DeviceMissing("cuda"), False),
+        (ArchitectureRefused("mine", "there is no such module"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_child_that_can_never_work_ends_its_parent(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch, problem: Exception, stays: bool
+) -> None:
+    """Else Celery would go on, and lose every message. What is only away for a while is waited for."""
+
+    class Failing(Diary):
+        def open(self) -> None:
+            raise problem
+
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    monkeypatch.setattr(celery_app, "configure_logs", lambda _: None)
+    create_app(settings, Failing())  # type: ignore[arg-type]
+    _, opens = signals.worker_process_init.receivers[-1]
+    with structlog.testing.capture_logs() as said:
+        opens()
+    assert sent == ([] if stays else [(os.getppid(), signal.SIGQUIT)])
+    (line,) = said
+    assert line["log_level"] == ("warning" if stays else "error")
+    assert stays or line["why"] == str(problem)
 
 
 def test_the_parent_never_loads_torch() -> None:
