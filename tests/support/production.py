@@ -27,7 +27,7 @@ SIGNALLING_WORKER = Path(__file__).with_name("signalling_worker.py")
 # worker loses, also on a busy machine.
 SETTINGS = {
     "LACUNA_JOB_LEASE_MS": "6000",
-    "LACUNA_LOOK_MS": "100",
+    "LACUNA_LOOK_MS": "300",
     "LACUNA_AGAIN_MS": "1000",
     "LACUNA_SWEEP_S": "1",
 }

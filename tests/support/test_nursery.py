@@ -161,15 +161,25 @@ def test_it_begins_as_a_process_that_was_started_alone(
     beside.wait()
 
 
-def test_children_draw_numbers_of_their_own(folder: Folder) -> None:
-    script = "import random, sys\nprint(random.random(), sys.modules['numpy'].random.random(), 'torch' in sys.modules)"
+DRAW = """
+import json, os, random, sys
+import numpy
+print(json.dumps([random.random(), numpy.random.random(), "torch" in sys.modules, dict(os.environ)]))
+"""
+
+
+def test_only_imports_are_shared(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children draw random numbers of their own, and see no variable that an import has set."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     said = []
     for _ in range(2):
-        assert folder.start(nursery.start, script).wait(PATIENCE_S) == 0, folder.err
-        said.append(folder.out.split())
-    assert said[0][0] != said[1][0]
-    assert said[0][1] != said[1][1]
-    assert said[0][2] == "True", "what is heavy was imported before"
+        assert folder.start(nursery.start, DRAW).wait(PATIENCE_S) == 0, folder.err
+        said.append(json.loads(folder.out))
+    (drawn, numpy_drew, imported, environment), other = said
+    assert drawn != other[0]
+    assert numpy_drew != other[1]
+    assert imported, "what is heavy was there before"
+    assert environment == dict(os.environ)
 
 
 def test_programs_run_as_main(folder: Folder) -> None:
