@@ -208,7 +208,7 @@ def make_deps(ledger: Ledger, **changes: Any) -> Deps:
         worker="test",
         clock_us=clock_us,
         wait_s=time.sleep,
-        lease_us=5_000_000,
+        lease_us=60_000_000,  # never over by itself, however slow the machine; tests end those of the dead
         slice_us=1_000_000,
         clock_skew_us=0,
         backup_days=30,
