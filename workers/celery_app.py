@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import Any
 
-import structlog
 from celery import Celery, signals
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ledger.broker import connection_settings
-from ledger.database import refusal
-from ledger.errors import LedgerError, StoreFailed, StoreUnsuitable
-from unlearning.errors import ArchitectureRefused, DeviceRefused
-from workers.errors import DeviceMissing
 from workers.hands import Hands
 from workers.logs import configure_library_logs, configure_logs
 from workers.settings import WorkerSettings
 from workers.tasks import add_tasks
-
-log = structlog.get_logger(__name__)
 
 START_S = 120.0
 """How long a child may take to import torch and open the ledger."""
@@ -36,23 +25,7 @@ def create_app(settings: WorkerSettings, hands: Hands) -> Celery:
 
     def open_hands(**_: Any) -> None:
         configure_logs(settings.log_level)
-        useful = False
-        try:
-            hands.open()
-            useful = True
-        except (DBAPIError, PoolTimeout) as problem:
-            why = refusal(problem) if isinstance(problem, DBAPIError) else None
-            log.warning("the database is away; trying again at the first job", why=why or type(problem).__name__)
-            useful = True
-        except (DeviceRefused, DeviceMissing, ArchitectureRefused, LedgerError) as problem:
-            useful = isinstance(problem, StoreFailed) and not isinstance(problem, StoreUnsuitable)
-            if useful:
-                log.warning("the object store is away; trying again at the first job", why=str(problem))
-            else:
-                log.error("this worker cannot work", why=str(problem))
-        finally:
-            if not useful:  # Celery would go on, and lose every message
-                os.kill(os.getppid(), signal.SIGQUIT)
+        hands.begin()
 
     def keep_our_logs(**_: Any) -> None:
         """Keep Celery from setting up its own; pass on its warnings."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,8 +18,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ledger import jobs
 from ledger.broker import Broker
+from ledger.database import refusal
 from ledger.dispatcher import Dispatcher
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, StoreFailed, StoreUnsuitable
+from unlearning.errors import ArchitectureRefused, DeviceRefused
+from workers.errors import DeviceMissing
 from workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -46,6 +50,33 @@ class Hands:
         self._deps: Deps | None = None
         self._dispatcher: Dispatcher | None = None
 
+    def begin(self) -> bool:
+        """Open, unless it is open. False: not now, or never; then the worker is ended.
+
+        What is only away for a while is waited for: the next job tries again.
+        """
+        if self._dispatcher is not None:
+            return True
+        useful = False
+        try:
+            self.open()
+            useful = True
+            return True
+        except (DBAPIError, PoolTimeout) as problem:
+            why = refusal(problem) if isinstance(problem, DBAPIError) else None
+            log.warning("the database is away; trying again at the next job", why=why or type(problem).__name__)
+            useful = True
+        except (DeviceRefused, DeviceMissing, ArchitectureRefused, LedgerError) as problem:
+            useful = isinstance(problem, StoreFailed) and not isinstance(problem, StoreUnsuitable)
+            if useful:
+                log.warning("the object store is away; trying again at the next job", why=str(problem))
+            else:
+                log.error("this worker cannot work", why=str(problem))
+        finally:
+            if not useful:  # Celery would go on, and lose every message
+                os.kill(os.getppid(), signal.SIGQUIT)
+        return False
+
     def open(self) -> None:
         """Test the device, open the ledger, and start telling other workers about jobs.
 
@@ -62,8 +93,9 @@ class Hands:
         assert url is not None, "Celery runs only where there is a Redis"
         self._deps = on_device(self._build(self._settings), torch.device(self._device))
         broker = Broker(url, job_limit_s=self._settings.job_limit_s, gpu_jobs=self._settings.gpu_jobs)
-        self._dispatcher = Dispatcher(self._deps.ledger.database, broker, monotonic=time.monotonic)
-        self._dispatcher.start()
+        dispatcher = Dispatcher(self._deps.ledger.database, broker, monotonic=time.monotonic)
+        dispatcher.start()
+        self._dispatcher = dispatcher
         log.info("worker opened", pid=os.getpid(), worker=self._deps.worker, device=self._device)
 
     def close(self) -> None:
@@ -77,8 +109,8 @@ class Hands:
         """Claim the job and run it to its end. Nothing happens if it is done, held by another, or not ready."""
         from workers.runner import run_claimed
 
-        if self._deps is None:  # the database was away when this process began
-            self.open()
+        if not self.begin():
+            return
         assert self._deps is not None
         assert self._dispatcher is not None
         try:

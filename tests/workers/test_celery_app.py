@@ -90,21 +90,24 @@ def test_a_child_that_can_never_work_ends_its_parent(
 ) -> None:
     """Else Celery would go on, and lose every message. What is only away for a while is waited for."""
 
-    class Failing(Diary):
+    class Failing(Hands):
         def open(self) -> None:
             raise problem
 
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     monkeypatch.setattr(celery_app, "configure_logs", lambda _: None)
-    create_app(settings, Failing())  # type: ignore[arg-type]
+    failing = Failing(settings)
+    create_app(settings, failing)
     _, opens = signals.worker_process_init.receivers[-1]
-    with structlog.testing.capture_logs() as said:
-        opens()
-    assert sent == ([] if stays else [(os.getppid(), signal.SIGQUIT)])
-    (line,) = said
-    assert line["log_level"] == ("warning" if stays else "error")
-    assert stays or line["why"] == str(problem)
+    for attempt in (opens, lambda: failing.run(1)):  # when the process begins, and at a job
+        sent.clear()
+        with structlog.testing.capture_logs() as said:
+            attempt()
+        assert sent == ([] if stays else [(os.getppid(), signal.SIGQUIT)])
+        (line,) = said
+        assert line["log_level"] == ("warning" if stays else "error")
+        assert stays or line["why"] == str(problem)
 
 
 def test_the_parent_never_loads_torch() -> None:
