@@ -18,6 +18,9 @@ from support.world import NewWorld
 from service import cli
 from service.demo.running_service import RunningService, running_service
 
+PROGRAMS = ("workers.__main__", "workers.celery_worker", "workers.reconciler")
+"""What commands run as `__main__`: `runpy` warns if another test has imported it."""
+
 
 @pytest.fixture
 def site(new_world: NewWorld, tmp_path: Path) -> Iterator[Site]:
@@ -44,6 +47,8 @@ def lacuna(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
     for name in before:
         if name.startswith("LACUNA_"):
             del os.environ[name]
+    for program in PROGRAMS:
+        monkeypatch.delitem(sys.modules, program, raising=False)
 
     def run(*arguments: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["lacuna", *arguments])

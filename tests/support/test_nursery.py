@@ -92,7 +92,13 @@ threading.Thread(target=lambda: (time.sleep(0.1), print("thread", end=" "))).sta
     assert folder.out == "said thread atexit\n"
 
 
-WAITING = "import time; print('ready', flush=True); time.sleep(600)"
+# Ctrl-C's signal is ignored by whoever was started in the background of a shell, and by all its children.
+WAITING = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("ready", flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGUSR1])
