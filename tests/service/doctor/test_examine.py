@@ -156,7 +156,8 @@ def test_redis(world: World, redis_url: str) -> None:
     found = sick(settings_of(world, redis_url=f"redis://:topsecret@127.0.0.1:{free_port()}/0"))
     assert list(found) == ["redis"]
     assert "topsecret" not in str(found)
-    wrong_password = redis_url.replace("redis://:", "redis://:not-")
+    server = redis_url.rpartition("@")[2].removeprefix("redis://")  # that of a developer may ask for no password
+    wrong_password = f"redis://:not-this@{server}"
     assert list(sick(settings_of(world, redis_url=wrong_password))) == ["redis"]
 
 
